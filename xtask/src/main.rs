@@ -1,1 +1,67 @@
-fn main() {}
+//! Weir's tasks: everything that is more than one `cargo` command, from nothing to a green test run.
+//!
+//! Entry point: `cargo xtask <task>`; each task is a module with one `run`. Tasks know where things lie
+//! and what to call; what the agent does is none of their business.
+
+mod bench;
+mod build;
+mod checkout;
+mod command;
+mod demo;
+mod kernels;
+mod links;
+mod lint;
+mod object;
+mod packages;
+mod setup;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Weir's tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need; does nothing where all is there.
+    Setup(setup::Options),
+    /// Build the eBPF object and the agent that embeds it.
+    Build(build::Options),
+    /// Show Weir at work: two nodes on this machine, real connections, then clean up.
+    Demo(demo::Options),
+    /// Run all tests: unit, data path (root), kernel matrix.
+    Test(test::Options),
+    /// Measure Weir against no mesh on this machine.
+    Bench(bench::Options),
+    /// Formatting, clippy, eBPF lints, links in the documents, licences.
+    Lint(lint::Options),
+    /// Boot the kernels that Weir supports and check the eBPF programs on each.
+    Kernels(kernels::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Build(options) => build::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Lint(options) => lint::run(&options),
+        Task::Kernels(options) => kernels::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Debian packages: which are needed, how to see without dpkg that one is there, installing the rest.
+//!
+//! Entry points: [`ALL`] and the parts of it, [`missing`], [`install`]. Knows nothing of what is done with them.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// One package, and what shows that it, or something as good, is already there.
+pub(crate) struct Need {
+    /// The Debian package.
+    pub(crate) package: &'static str,
+    /// What shows that nothing has to be installed.
+    pub(crate) probe: Probe,
+    /// What needs it, for the reader of setup's output.
+    pub(crate) purpose: &'static str,
+}
+
+/// How to see at a glance that a need is met.
+pub(crate) enum Probe {
+    /// A program of this name is on `PATH`.
+    Program(&'static str),
+    /// This file or directory exists.
+    File(&'static str),
+    /// A program of this name exists that needs no shared library.
+    StaticProgram(&'static str),
+}
+
+const fn need(package: &'static str, probe: Probe, purpose: &'static str) -> Need {
+    Need { package, probe, purpose }
+}
+
+/// What a task needs, as it asks for it. Building needs the least, so that it works without root.
+pub(crate) type Needs = &'static [&'static [Need]];
+
+/// Needed by `build` and `lint`, besides cargo and a BPF toolchain.
+pub(crate) const FOR_BUILD: Needs = &[BUILD];
+/// Needed by `demo`.
+pub(crate) const FOR_DEMO: Needs = &[BUILD, PODS];
+/// Needed by `bench`.
+pub(crate) const FOR_BENCH: Needs = &[BUILD, PODS, LOAD];
+/// Needed by `kernels`.
+pub(crate) const FOR_KERNELS: Needs = &[BUILD, GUESTS];
+/// Needed by `test` without the kernel matrix.
+pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS];
+/// Needed by `test`.
+pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, GUESTS];
+/// Needed by any task: what `setup` installs.
+pub(crate) const ALL: Needs = &[BUILD, PODS, CLIENTS, LOAD, GUESTS];
+
+const BUILD: &[Need] = &[
+    need("gcc", Probe::Program("cc"), "building: the linker, and the C of the cryptography"),
+    need("libc6-dev", Probe::File("/usr/include/stdlib.h"), "building: the C library's headers"),
+];
+const PODS: &[Need] = &[
+    need("iproute2", Probe::Program("ip"), "demo, tests: network namespaces"),
+    need("util-linux", Probe::Program("nsenter"), "demo, tests: running inside a pod"),
+    need("curl", Probe::Program("curl"), "demo, tests: a client, and the agent's own API"),
+    need("nginx-light", Probe::Program("nginx"), "demo, tests: a server"),
+    need("python3", Probe::Program("python3"), "demo, tests: asyncio and raw-socket clients"),
+];
+const CLIENTS: &[Need] = &[
+    // A JRE cannot run a `.java` file, and a checked-in class would be no source.
+    need("default-jdk-headless", Probe::Program("javac"), "tests: Java NIO clients"),
+    need("golang-go", Probe::Program("go"), "tests: Go clients"),
+];
+const LOAD: &[Need] = &[need("wrk", Probe::Program("wrk"), "bench: HTTP load")];
+const GUESTS: &[Need] = &[
+    need("qemu-system-x86", Probe::Program("qemu-system-x86_64"), "kernels: booting them"),
+    need("busybox-static", Probe::StaticProgram("busybox"), "kernels: the guests' user space"),
+    need("binutils", Probe::Program("strip"), "kernels: a small self-test"),
+    need("xz-utils", Probe::Program("xz"), "kernels: unpacking their modules"),
+];
+
+/// The programs of [`ALL`], which setup has made sure of.
+pub(crate) fn programs() -> String {
+    let programs = ALL.iter().copied().flatten().filter_map(|need| match need.probe {
+        Probe::Program(name) | Probe::StaticProgram(name) => Some(name),
+        Probe::File(_) => None,
+    });
+    programs.collect::<Vec<_>>().join(" ")
+}
+
+/// The needs that are not met. Starts no program, so that every task can ask first.
+pub(crate) fn missing(needs: Needs) -> Vec<&'static Need> {
+    needs.iter().copied().flatten().filter(|need| !is_met(&need.probe)).collect()
+}
+
+fn is_met(probe: &Probe) -> bool {
+    match probe {
+        Probe::Program(name) => command::find(name).is_some(),
+        Probe::File(path) => Path::new(path).exists(),
+        Probe::StaticProgram(name) => command::find(name).is_some_and(|file| is_static(&file)),
+    }
+}
+
+/// A program with an interpreter names it in its first page.
+fn is_static(file: &Path) -> bool {
+    let Ok(bytes) = fs::read(file) else { return false };
+    !bytes[..bytes.len().min(4096)].windows(9).any(|window| window == b"/ld-linux")
+}
+
+/// Whether this system installs packages with apt.
+pub(crate) fn has_apt() -> bool {
+    command::find("apt-get").is_some()
+}
+
+/// Whether apt knows all `packages`, by the lists it has.
+pub(crate) fn known(packages: &[&str]) -> bool {
+    has_apt()
+        && packages.iter().all(|package| {
+            command::output(Command::new("apt-cache").args(["show", "--no-all-versions", package])).is_ok()
+        })
+}
+
+/// Fetches apt's lists of packages.
+pub(crate) fn update_lists() -> Result<()> {
+    command::run(Command::new("apt-get").args(["update", "-q"]).stdout(std::io::stderr()))
+}
+
+/// Installs `packages`, or says which command does. The lists must be fresh.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let command = "apt-get install -y --no-install-recommends";
+    if !has_apt() {
+        bail!("these are missing, and there is no apt to install them: {}", packages.join(" "));
+    }
+    if !command::is_root() {
+        bail!("packages are missing; as root: apt-get update && {command} {}", packages.join(" "));
+    }
+    command::run(
+        Command::new("apt-get")
+            .args(["install", "-qy", "--no-install-recommends"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(std::io::stderr()),
+    )
+}

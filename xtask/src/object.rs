@@ -33,30 +33,28 @@ pub(crate) fn ensure(checkout: &Checkout, toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
-/// Copies `built` without its debug sections (three quarters of it) but with BTF. The rustc that builds the
+/// Copies `built` without its debug sections (four fifths of it) but with BTF. The rustc that builds the
 /// agent ships a tool for that; without it the whole object is as good, only larger.
 fn strip(built: &Path, to: &Path) -> Result<()> {
-    if let Some(objcopy) = rust_objcopy() {
-        let mut command = Command::new(objcopy);
-        // Its own libraries are found relative to it.
-        command.env_remove("LD_LIBRARY_PATH").arg("--strip-debug").arg(built).arg(to);
-        if command::output(&mut command).is_ok() {
-            return Ok(());
-        }
+    if rust_objcopy().is_some_and(|mut objcopy| {
+        command::output(objcopy.arg("--strip-debug").arg(built).arg(to)).is_ok()
+    }) {
+        return Ok(());
     }
     fs::copy(built, to).with_context(|| built.display().to_string())?;
     Ok(())
 }
 
-fn rust_objcopy() -> Option<PathBuf> {
+fn rust_objcopy() -> Option<Command> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot = command::output(Command::new(rustc).args(["--print", "sysroot"])).ok()?;
-    let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
-    fs::read_dir(rustlib)
-        .ok()?
-        .flatten()
-        .map(|host| host.path().join("bin/rust-objcopy"))
-        .find(|objcopy| objcopy.is_file())
+    let lib = Path::new(sysroot.trim()).join("lib");
+    let hosts = fs::read_dir(lib.join("rustlib")).ok()?.flatten();
+    let program = hosts.map(|host| host.path().join("bin/rust-objcopy")).find(|file| file.is_file())?;
+    let mut command = Command::new(program);
+    // It is linked with rustc's own LLVM, which it does not find by itself.
+    command.env("LD_LIBRARY_PATH", lib);
+    Some(command)
 }
 
 /// Names the sources' content and the toolchain.

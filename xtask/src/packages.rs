@@ -117,7 +117,7 @@ pub(crate) fn known(packages: &[&str]) -> bool {
 
 /// Fetches apt's lists of packages.
 pub(crate) fn update_lists() -> Result<()> {
-    command::run(Command::new("apt-get").args(["update", "-q"]).stdout(std::io::stderr()))
+    command::quiet(Command::new("apt-get").args(["update", "-qq"]))
 }
 
 /// Installs `packages`, or says which command does. The lists must be fresh.
@@ -129,11 +129,16 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !command::is_root() {
         bail!("packages are missing; as root: apt-get update && {command} {}", packages.join(" "));
     }
-    command::run(
-        Command::new("apt-get")
-            .args(["install", "-qy", "--no-install-recommends"])
-            .args(packages)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(std::io::stderr()),
-    )
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "-qqy", "--no-install-recommends"]).args(packages);
+    command::quiet(apt.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    stop_services(packages)
+}
+
+/// A server that the tests start for themselves must not also run on this machine from now on.
+fn stop_services(packages: &[&str]) -> Result<()> {
+    if packages.contains(&"nginx-light") && Path::new("/run/systemd/system").exists() {
+        command::quiet(Command::new("systemctl").args(["disable", "--now", "nginx"]))?;
+    }
+    Ok(())
 }

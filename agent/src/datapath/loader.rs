@@ -1,0 +1,361 @@
+//! Loads the programs, attaches them, and adopts what an earlier agent left attached.
+//!
+//! Entry point: [`Datapath::open`]. Links and maps are pinned: what is attached stays when the agent goes,
+//! and the next one puts its own programs behind the same links without a gap.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, RingBuf},
+    programs::{CgroupSockAddr, ProgramError, SkLookup, SockOps},
+};
+
+use super::{
+    bpf,
+    bpffs::{self, BpffsError},
+    events::Events,
+    netns::Netns,
+    sockets::SocketMaker,
+    tables::{PINNED, Tables, map},
+};
+
+/// The built eBPF object.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WEIR_BPF_OBJECT"));
+
+/// Programs attached once, to the cgroup, and how (`enum bpf_attach_type`).
+const AT_CGROUP: [(&str, u32); 7] = [
+    ("weir_connect4", 10),
+    ("weir_connect6", 11),
+    ("weir_peername4", 29),
+    ("weir_peername6", 30),
+    ("weir_sockname4", 31),
+    ("weir_sockname6", 32),
+    (OBSERVE, 3),
+];
+
+/// The one of them that is no `cgroup_sock_addr` program.
+const OBSERVE: &str = "weir_observe";
+
+/// The program attached to each pod's namespace.
+const STEER: &str = "weir_steer";
+
+/// `BPF_SK_LOOKUP` in `enum bpf_attach_type`.
+const AT_LOOKUP: u32 = 36;
+
+/// What a program is attached to.
+struct Target<'a> {
+    words: &'a str,
+    fd: BorrowedFd<'a>,
+    id: u64,
+    is_cgroup: bool,
+    attach_type: u32,
+}
+
+/// Where to load and attach.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A cgroup2 directory; processes below it are captured when their namespace is enrolled.
+    pub cgroup: PathBuf,
+    /// Pin directory; `v<ABI>` below it is used.
+    pub bpffs: PathBuf,
+    /// TCP congestion control of the agent's own sockets; the host's when `None`.
+    pub congestion: Option<String>,
+    /// Whether the programs log.
+    pub log: bool,
+}
+
+/// Why the data path could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// No place to pin.
+    #[error(transparent)]
+    Bpffs(#[from] BpffsError),
+    /// The object or its maps.
+    #[error("the kernel does not take the eBPF object: {0}: run `weir check`")]
+    Object(#[from] aya::EbpfError),
+    /// A map.
+    #[error("eBPF map: {0}")]
+    Map(#[from] aya::maps::MapError),
+    /// A program.
+    #[error("the kernel does not take program {name}: {error}: run `weir check`")]
+    Program {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        error: ProgramError,
+    },
+    /// A link.
+    #[error("cannot attach {name} to {target}: {error}")]
+    Attach {
+        /// The program.
+        name: String,
+        /// To what.
+        target: String,
+        /// What the kernel said.
+        error: String,
+    },
+    /// The cgroup is none.
+    #[error("{path} is not a cgroup2 directory: {error}: mount cgroup2 or name one with --cgroup")]
+    Cgroup {
+        /// The path given.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+}
+
+/// An attached program, as `weir status` shows it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// The kernel's id of the program behind the link; 0 when it cannot be told.
+    pub id: u32,
+    /// Whether the link was there before this agent.
+    pub adopted: bool,
+}
+
+/// Programs and maps in force.
+pub struct Datapath {
+    options: Options,
+    directory: PathBuf,
+    programs: Vec<Program>,
+    have_set_retval: bool,
+    logger: Option<Ebpf>,
+    /// The maps.
+    pub tables: Tables,
+    sockets: SocketMaker,
+}
+
+impl std::fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Datapath").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl Datapath {
+    /// Loads the programs, attaches them to the cgroup or puts them behind the links that are there, and
+    /// gives the stream of events. Called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// With one line that says what is missing and how to mend it.
+    pub fn open(options: Options) -> Result<(Self, Events), DatapathError> {
+        bpffs::prepare(&options.bpffs)?;
+        let directory = options.bpffs.join(format!("v{}", weir_common::ABI));
+        for part in ["maps", "links", "pods"] {
+            fs::create_dir_all(directory.join(part)).map_err(|error| DatapathError::Attach {
+                name: part.into(),
+                target: directory.display().to_string(),
+                error: error.to_string(),
+            })?;
+        }
+        let cgroup = open_cgroup(&options.cgroup)?;
+        let mut have_set_retval = true;
+        let mut ebpf = load(&directory, &options, have_set_retval, 0)?;
+        if let Err(error) = load_program(&mut ebpf, AT_CGROUP[0].0) {
+            // bpf_set_retval came with 5.18; without it a refused connect(2) says EPERM.
+            tracing::debug!(%error, "trying without bpf_set_retval");
+            have_set_retval = false;
+            ebpf = load(&directory, &options, have_set_retval, 0)?;
+            load_program(&mut ebpf, AT_CGROUP[0].0)?;
+        }
+        for (name, _) in &AT_CGROUP[1..] {
+            load_program(&mut ebpf, name)?;
+        }
+        let id = cgroup.metadata().map_err(|error| attach_error("programs", "the cgroup", error))?.ino();
+        let mut programs = Vec::new();
+        for (name, attach_type) in AT_CGROUP {
+            let to = Target { words: "the cgroup", fd: cgroup.as_fd(), id, is_cgroup: true, attach_type };
+            let path = directory.join("links").join(name);
+            programs.push(attach(name, program_fd(&ebpf, name)?.as_fd(), &to, &path)?);
+        }
+        let tables = Tables::take(&mut ebpf)?;
+        let sockets = SocketMaker::new(
+            descriptor(map(&mut ebpf, "AGENT_SOCKETS")?)?,
+            descriptor(map(&mut ebpf, "CONNECTIONS")?)?,
+            options.congestion.clone(),
+        );
+        let events = Events::new(RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?)
+            .map_err(|error| attach_error("EVENTS", "the runtime", error))?;
+        let logger = options.log.then_some(ebpf);
+        let datapath = Self { options, directory, programs, have_set_retval, logger, tables, sockets };
+        Ok((datapath, events))
+    }
+
+    /// Makes the agent's sockets.
+    pub fn sockets(&self) -> &SocketMaker {
+        &self.sockets
+    }
+
+    /// The programs attached to the cgroup.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// The object whose log ring aya-log reads, once, when logging was asked for.
+    pub fn take_logger(&mut self) -> Option<Ebpf> {
+        self.logger.take()
+    }
+
+    /// Attaches a copy of the steering program to a pod's namespace, or puts it behind the link that is
+    /// there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn steer(&mut self, netns: &Netns) -> Result<Program, DatapathError> {
+        let mut ebpf = load(&self.directory, &self.options, self.have_set_retval, netns.cookie())?;
+        let program: &mut SkLookup = program(&mut ebpf, STEER)?;
+        program.load().map_err(|error| program_error(STEER, error))?;
+        let to = Target {
+            words: "a pod's network namespace",
+            fd: netns.as_fd(),
+            id: netns.inode(),
+            is_cgroup: false,
+            attach_type: AT_LOOKUP,
+        };
+        attach(STEER, program_fd(&ebpf, STEER)?.as_fd(), &to, &self.pod_pin(netns.cookie()))
+    }
+
+    /// Detaches the steering program from a pod's namespace.
+    pub fn unsteer(&mut self, cookie: u64) {
+        remove(&self.pod_pin(cookie));
+    }
+
+    /// Whether the steering program is attached to this very namespace.
+    pub fn is_steered(&self, netns: &Netns) -> bool {
+        bpf::pinned(&self.pod_pin(netns.cookie()))
+            .and_then(|link| bpf::link_info(link.as_fd(), false))
+            .is_ok_and(|found| found.target == netns.inode())
+    }
+
+    /// Cookies of the namespaces that have a steering program pinned.
+    pub fn steered(&self) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(self.directory.join("pods")) else { return Vec::new() };
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Whether every program is attached to the cgroup.
+    pub fn is_attached(&self) -> bool {
+        AT_CGROUP.iter().all(|(name, _)| self.directory.join("links").join(name).exists())
+    }
+
+    fn pod_pin(&self, cookie: u64) -> PathBuf {
+        self.directory.join("pods").join(cookie.to_string())
+    }
+}
+
+fn load(
+    directory: &Path,
+    options: &Options,
+    have_set_retval: bool,
+    cookie: u64,
+) -> Result<Ebpf, DatapathError> {
+    let level = if options.log { aya_log::Level::Debug as u8 } else { 0 };
+    let retval = u32::from(have_set_retval);
+    let mut loader = EbpfLoader::new();
+    for name in PINNED {
+        loader.map_pin_path(name, directory.join("maps").join(name));
+    }
+    loader
+        .override_global("HAVE_SET_RETVAL", &retval, true)
+        .override_global("NETNS_COOKIE", &cookie, true)
+        .override_global(aya_log::LEVEL, &level, true);
+    Ok(loader.load(OBJECT)?)
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DatapathError> {
+    let result = if name == OBSERVE {
+        program::<SockOps>(ebpf, name)?.load()
+    } else {
+        program::<CgroupSockAddr>(ebpf, name)?.load()
+    };
+    result.map_err(|error| program_error(name, error))
+}
+
+/// Puts `program` behind the link pinned at `path` when it is attached to `target`; else attaches it anew.
+fn attach(
+    name: &str,
+    program: BorrowedFd<'_>,
+    to: &Target<'_>,
+    path: &Path,
+) -> Result<Program, DatapathError> {
+    let wrong = |error: io::Error| attach_error(name, to.words, error);
+    let existing = bpf::pinned(path)
+        .ok()
+        .filter(|link| bpf::link_info(link.as_fd(), to.is_cgroup).is_ok_and(|found| found.target == to.id));
+    let adopted = existing.is_some();
+    let link = match existing {
+        Some(link) => {
+            bpf::update_link(link.as_fd(), program).map_err(wrong)?;
+            link
+        }
+        None => {
+            remove(path);
+            let link = bpf::create_link(program, to.fd, to.attach_type).map_err(wrong)?;
+            bpf::pin(link.as_fd(), path).map_err(wrong)?;
+            link
+        }
+    };
+    let id = bpf::link_info(link.as_fd(), to.is_cgroup).map(|found| found.program).unwrap_or(0);
+    Ok(Program { name: name.into(), id, adopted })
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a pin");
+    }
+}
+
+fn program_fd(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, DatapathError> {
+    let program = ebpf.program(name).ok_or_else(|| attach_error(name, "anything", "not in the object"))?;
+    let fd = program.fd().map_err(|error| program_error(name, error))?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| attach_error(name, "anything", error))
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, DatapathError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or_else(|| attach_error(name, "the kernel", "not in the object"))?
+        .try_into()
+        .map_err(|error| program_error(name, error))
+}
+
+fn descriptor(map: Map) -> Result<OwnedFd, DatapathError> {
+    let data: MapData = match map {
+        Map::SkStorage(data) => data,
+        _ => return Err(aya::maps::MapError::InvalidMapType { map_type: 0 }.into()),
+    };
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    fd.map_err(|error| attach_error("socket storage", "the agent", error))
+}
+
+fn open_cgroup(path: &Path) -> Result<fs::File, DatapathError> {
+    let wrong = |error| DatapathError::Cgroup { path: path.into(), error };
+    let file = fs::File::open(path).map_err(wrong)?;
+    // CGROUP2_SUPER_MAGIC (include/uapi/linux/magic.h).
+    let magic = rustix::fs::fstatfs(&file).map_err(|error| wrong(error.into()))?.f_type as u64;
+    if magic & 0xffff_ffff != 0x6367_7270 {
+        return Err(wrong(io::Error::other("not on a cgroup2 file system")));
+    }
+    Ok(file)
+}
+
+fn program_error(name: &str, error: ProgramError) -> DatapathError {
+    DatapathError::Program { name: name.into(), error }
+}
+
+fn attach_error(name: &str, target: &str, error: impl ToString) -> DatapathError {
+    DatapathError::Attach { name: name.into(), target: target.into(), error: error.to_string() }
+}

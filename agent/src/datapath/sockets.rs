@@ -1,0 +1,134 @@
+//! The agent's sockets inside pods' namespaces: listeners that SYNs are steered to, and dialled sockets
+//! that capture leaves alone.
+//!
+//! Entry point: [`SocketMaker`]. A socket is the agent's because its storage says so, set through its own
+//! descriptor; nothing that an application can do to a socket makes it so.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use weir_common::{Connection, connection};
+
+use super::{bpf, netns::Netns};
+use crate::addr::{EndpointAddr, OriginalDst, canonical, from_octets};
+
+/// How many connections may wait for accept(2) on one listener.
+const BACKLOG: i32 = 4096;
+
+/// Makes and tags sockets; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SocketMaker {
+    maps: Arc<Maps>,
+}
+
+#[derive(Debug)]
+struct Maps {
+    agent_sockets: OwnedFd,
+    connections: OwnedFd,
+    congestion: Option<String>,
+}
+
+/// What the hooks kept of a redirected connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirected {
+    /// What the application asked for.
+    pub original: OriginalDst,
+    /// The backend chosen in the kernel; the same where there was no choice.
+    pub endpoint: EndpointAddr,
+    /// CLOCK_MONOTONIC of connect(2), in nanoseconds.
+    pub started_ns: u64,
+}
+
+impl SocketMaker {
+    pub(super) fn new(agent_sockets: OwnedFd, connections: OwnedFd, congestion: Option<String>) -> Self {
+        Self { maps: Arc::new(Maps { agent_sockets, connections, congestion }) }
+    }
+
+    /// A listener in `netns` on an ephemeral loopback port, for IPv4 and IPv6.
+    ///
+    /// SYNs reach it by SK_LOOKUP only, which does not ask what it is bound to; what dials it directly
+    /// carries no original destination and is closed.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered or the socket cannot be made.
+    pub fn listener(&self, netns: &Netns) -> io::Result<TcpListener> {
+        let socket = netns.enter(|| self.listening())??;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    }
+
+    fn listening(&self) -> io::Result<Socket> {
+        let (socket, any) = match Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)) {
+            Ok(socket) => {
+                socket.set_only_v6(false)?;
+                (socket, IpAddr::from(Ipv6Addr::LOCALHOST))
+            }
+            // A kernel without IPv6.
+            Err(_) => (
+                Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?,
+                IpAddr::from(Ipv4Addr::LOCALHOST),
+            ),
+        };
+        self.tag(socket.as_fd())?;
+        if let Err(error) = socket.bind(&SocketAddr::new(any, 0).into()) {
+            // IPv6 is switched off in this namespace: ::1 is not there, but its mapped form is.
+            let mapped = IpAddr::from(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+            if any.is_ipv4() || socket.bind(&SocketAddr::new(mapped, 0).into()).is_err() {
+                return Err(error);
+            }
+        }
+        self.tune(&socket)?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    }
+
+    /// A non-blocking socket in `netns`, tagged as the agent's, not yet connected.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered or the socket cannot be made.
+    pub fn dialler(&self, netns: &Netns, to: SocketAddr) -> io::Result<Socket> {
+        let domain = Domain::for_address(to);
+        let socket = netns.enter(|| Socket::new(domain, Type::STREAM, Some(Protocol::TCP)))??;
+        self.tag(socket.as_fd())?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        self.tune(&socket)?;
+        Ok(socket)
+    }
+
+    /// Tags a socket as the agent's: capture leaves it alone and no event reports it.
+    ///
+    /// # Errors
+    /// When the kernel has no memory for it.
+    pub fn tag(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        bpf::update_by_fd(self.maps.agent_sockets.as_fd(), socket, &1u32)
+    }
+
+    /// What was kept of the connection behind an accepted socket; `None` when it was not redirected.
+    pub fn redirected(&self, socket: BorrowedFd<'_>) -> Option<Redirected> {
+        let kept: Connection = bpf::lookup_by_fd(self.maps.connections.as_fd(), socket).ok()?;
+        if kept.kind != connection::ACCEPTED {
+            return None;
+        }
+        let to = |address: weir_common::Address, port| {
+            canonical(SocketAddr::new(from_octets(address.octets()), port))
+        };
+        Some(Redirected {
+            original: OriginalDst::new(to(kept.original, kept.original_port)),
+            endpoint: EndpointAddr::new(to(kept.endpoint, kept.endpoint_port)),
+            started_ns: kept.started_ns,
+        })
+    }
+
+    fn tune(&self, socket: &Socket) -> io::Result<()> {
+        match &self.maps.congestion {
+            Some(name) => socket.set_tcp_congestion(name.as_bytes()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The decision about one connection, first and again: a pure function of the snapshot.
+//!
+//! Entry points: [`inbound`] for a new connection, [`again`] for a live one. It knows no socket.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::live::{Ending, Subject};
+use crate::{
+    flows::record::Reason,
+    identity::Identity,
+    policy::{Decision, Request, Source, SourceAddress},
+    state::{
+        Snapshot,
+        model::{Mtls, Workload},
+    },
+};
+
+/// What is decided about a connection to `workload`.
+pub fn inbound(
+    snapshot: &Snapshot,
+    workload: &Workload,
+    source: Option<&Identity>,
+    address: IpAddr,
+    port: u16,
+) -> Decision {
+    let source = Source { identity: source, address: SourceAddress::Address(address) };
+    snapshot.applicable(workload).decide(&Request { source, port, http: None })
+}
+
+/// Why a live connection has to end under `snapshot`; `None` when it may go on.
+pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
+    match subject {
+        Subject::Outbound { destination: Some((key, expected)), .. } => {
+            let now = snapshot.workload(key);
+            match now {
+                Some(workload) if workload.identity != *expected => Some(ending(
+                    format!("{key} is now {}, no longer {expected}", workload.identity),
+                    None,
+                )),
+                // A destination that left the snapshot ends the connection itself, or drains.
+                _ => None,
+            }
+        }
+        Subject::Outbound { destination: None, .. } => None,
+        Subject::Inbound { pod, source, address, port } => {
+            let Some(workload) = snapshot.workload(&pod.key) else { return None };
+            if !workload.enrolled {
+                return None;
+            }
+            if source.is_none() && workload.mtls == Mtls::Strict {
+                return Some(ending(format!("{} now refuses plaintext", pod.key), None));
+            }
+            let decision = inbound(snapshot, workload, source.as_ref(), *address, *port);
+            (!decision.allowed).then(|| {
+                let words = decision.by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+                ending(format!("no longer allowed{words}"), decision.by)
+            })
+        }
+    }
+}
+
+fn ending(detail: String, policy: Option<crate::policy::PolicyRef>) -> Ending {
+    Ending { reason: Reason::NoLongerAllowed, policy, detail: Arc::from(detail) }
+}

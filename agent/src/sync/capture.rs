@@ -1,0 +1,349 @@
+//! Pods captured and released.
+//!
+//! Entry point: `Reconciler::reconcile_pods`. A pod is captured only in a namespace that is provably its
+//! own: the path names one, the pod's address is in it, and no other pod claims it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs, io,
+    net::{IpAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use weir_common::{Address, ListenerKey, Workload as KernelWorkload, listener, workload};
+
+use super::{Reconciler, virtual_port};
+use crate::{
+    addr::octets,
+    datapath::{
+        DatapathError, diag,
+        netns::{Netns, NetnsError},
+    },
+    proxy::{Listeners, pod::LocalPod},
+    state::model::{Mtls, NamespacedName, Workload},
+};
+
+/// A captured pod.
+#[derive(Debug)]
+pub struct Captured {
+    /// What the proxy works with.
+    pub pod: Arc<LocalPod>,
+    /// The pod as the snapshot had it last.
+    pub workload: Arc<Workload>,
+    /// The loopback port of its redirected connections.
+    pub virtual_port: u16,
+    path: PathBuf,
+}
+
+/// Why an enrolled pod is not captured. Tried again at every look.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// Nothing says where its namespace is.
+    #[error("its network namespace is not known: annotate it with weir.dev/netns: /run/netns/NAME")]
+    NoNetns,
+    /// It has no address yet.
+    #[error("it has no address (status.podIPs)")]
+    NoAddress,
+    /// What the annotation names cannot be used.
+    #[error("its network namespace {} {error}", path.display())]
+    Netns {
+        /// What was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: NetnsError,
+    },
+    /// The namespace is somebody else's.
+    #[error("its network namespace {} has none of its addresses, but {found}", path.display())]
+    NotIts {
+        /// What was named.
+        path: PathBuf,
+        /// The addresses that are there.
+        found: String,
+    },
+    /// Two pods name one namespace: neither is captured.
+    #[error("its network namespace {} is claimed by {other} too", path.display())]
+    ClaimedTwice {
+        /// What was named.
+        path: PathBuf,
+        /// The other pod.
+        other: NamespacedName,
+    },
+    /// No port is left for redirection.
+    #[error("no port is free outside its net.ipv4.ip_local_port_range {0}")]
+    NoPort(String),
+    /// A socket could not be made in it.
+    #[error("no socket can be made in its network namespace: {0}")]
+    Socket(#[from] io::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// A map is full.
+    #[error("the kernel has no room for it in {0}")]
+    Full(&'static str),
+}
+
+impl Reconciler {
+    /// Releases what is no longer to be captured, captures what is; says whether anything changed.
+    pub(super) fn reconcile_pods(&mut self) -> bool {
+        let (wanted, doubly) = self.wanted();
+        let leaving: Vec<NamespacedName> = self
+            .pods
+            .iter()
+            .filter(|(key, captured)| !wanted.get(*key).is_some_and(|workload| captured.stays(workload)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut changed = !leaving.is_empty();
+        for key in leaving {
+            self.release(&key);
+        }
+        self.failed.retain(|key, _| wanted.contains_key(key) || doubly.contains_key(key));
+        for (key, error) in doubly {
+            self.note_failure(&key, error);
+        }
+        for (key, workload) in wanted {
+            if let Some(captured) = self.pods.get_mut(&key) {
+                self.known.note(captured.pod.netns.cookie(), workload.clone());
+                captured.workload = workload;
+                continue;
+            }
+            match self.capture(&workload) {
+                Ok(()) => {
+                    changed = true;
+                    self.failed.remove(&key);
+                    tracing::info!(pod = %key, identity = %workload.identity, "captured");
+                }
+                Err(error) => self.note_failure(&key, error),
+            }
+        }
+        changed
+    }
+
+    /// Enrolled pods of this node, but for those whose namespace another pod claims too.
+    fn wanted(
+        &self,
+    ) -> (BTreeMap<NamespacedName, Arc<Workload>>, BTreeMap<NamespacedName, CaptureError>) {
+        let mut claims: HashMap<u64, Vec<Arc<Workload>>> = HashMap::new();
+        let mut wanted = BTreeMap::new();
+        for workload in self.snapshot.workloads_on_node(&self.options.node) {
+            if workload.host_network {
+                continue;
+            }
+            if workload.enrolled {
+                wanted.insert(workload.key.clone(), workload.clone());
+            }
+            if let Some(inode) = workload.netns.as_ref().and_then(|path| inode(path)) {
+                claims.entry(inode).or_default().push(workload.clone());
+            }
+        }
+        let mut doubly = BTreeMap::new();
+        for claimants in claims.into_values().filter(|claimants| claimants.len() > 1) {
+            for workload in &claimants {
+                let other = claimants.iter().find(|other| other.key != workload.key);
+                let path = workload.netns.clone().unwrap_or_default();
+                if let (Some(other), Some(_)) = (other, wanted.remove(&workload.key)) {
+                    let error = CaptureError::ClaimedTwice { path, other: other.key.clone() };
+                    doubly.insert(workload.key.clone(), error);
+                }
+            }
+        }
+        (wanted, doubly)
+    }
+
+    fn note_failure(&mut self, key: &NamespacedName, error: CaptureError) {
+        let before = self.failed.get(key).map(ToString::to_string);
+        if before.as_deref() != Some(&error.to_string()) {
+            tracing::warn!(pod = %key, %error, "not captured");
+        }
+        self.failed.insert(key.clone(), error);
+    }
+
+    fn capture(&mut self, workload: &Arc<Workload>) -> Result<(), CaptureError> {
+        let path = workload.netns.clone().ok_or(CaptureError::NoNetns)?;
+        let netns = own_netns(workload, path.clone())?;
+        let cookie = netns.cookie();
+        let virtual_port = self.virtual_port(&netns)?;
+        let listeners = (0..self.workers.count())
+            .map(|_| self.listeners(&netns))
+            .collect::<io::Result<Vec<Listeners>>>()?;
+        for (worker, listeners) in listeners.iter().enumerate() {
+            self.steer_to(cookie, worker as u32, listeners)?;
+        }
+        self.datapath.steer(&netns)?;
+        let ports = listening_ports(&netns);
+        let pod = Arc::new(LocalPod::new(workload, netns, self.options.most_connections));
+        self.workers.add(pod.clone(), listeners);
+        self.known.note(cookie, workload.clone());
+        self.write_port_rules(cookie, workload);
+        // This one write captures the pod; everything that it leads to is there.
+        if !self.datapath.tables.workloads.set(cookie, kernel_workload(workload, virtual_port)) {
+            self.workers.remove(cookie, "capture failed");
+            self.datapath.unsteer(cookie);
+            return Err(CaptureError::Full("WORKLOADS"));
+        }
+        // Listeners that were there before the hooks looked.
+        self.datapath.tables.set_listening(cookie, &ports);
+        let captured = Captured { pod, workload: workload.clone(), virtual_port, path };
+        self.pods.insert(workload.key.clone(), captured);
+        Ok(())
+    }
+
+    /// Lets go of a pod: the next connection is untouched, and nothing of ours is left in its namespace.
+    fn release(&mut self, key: &NamespacedName) {
+        let Some(captured) = self.pods.remove(key) else { return };
+        let cookie = captured.pod.netns.cookie();
+        let gone = self.snapshot.workload(key).is_none() || !captured.pod.netns.is_at(&captured.path);
+        let tables = &mut self.datapath.tables;
+        tables.workloads.unset(&cookie);
+        for address in &captured.pod.addresses {
+            let address = Address::from_octets(octets(*address));
+            if tables.endpoints.desired(&address).is_some_and(|endpoint| endpoint.netns == cookie) {
+                tables.endpoints.unset(&address);
+            }
+        }
+        self.datapath.unsteer(cookie);
+        let tables = &mut self.datapath.tables;
+        for worker in 0..self.workers.count() as u32 {
+            for kind in [listener::OUTBOUND, listener::TUNNEL, listener::INBOUND] {
+                tables.steer_to_none(ListenerKey { netns: cookie, kind, worker });
+            }
+        }
+        tables.port_rules.unset_where(|key, _| key.netns == cookie);
+        tables.skipped_networks.unset_where(|network, _| network.key.netns == cookie);
+        tables.plaintext_sources.unset_where(|network, _| network.key.netns == cookie);
+        tables.verdicts.unset_where(|key, _| key.source == cookie || key.destination == cookie);
+        tables.set_listening(cookie, &HashMap::new());
+        self.workers.remove(cookie, if gone { "the pod is gone" } else { "the pod left the mesh" });
+        self.known.gone(cookie);
+        self.addresses.remove(key);
+        tracing::info!(pod = %key, gone, "released");
+    }
+
+    fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
+        // An adopted pod keeps its port: connections on their way are pointed at it.
+        if let Some(adopted) = self.datapath.tables.workloads.actual().get(&netns.cookie()) {
+            return Ok(adopted.virtual_port);
+        }
+        // net.* below /proc/sys is the calling thread's namespace's.
+        let text = netns.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range"))??;
+        let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
+        let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
+        taken.extend(listening_ports(netns).into_keys());
+        virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
+    }
+
+    fn listeners(&self, netns: &Netns) -> io::Result<Listeners> {
+        let sockets = self.datapath.sockets();
+        Ok(Listeners {
+            outbound: sockets.listener(netns)?,
+            tunnel: sockets.listener(netns)?,
+            inbound: sockets.listener(netns)?,
+        })
+    }
+
+    fn steer_to(&mut self, netns: u64, worker: u32, listeners: &Listeners) -> Result<(), CaptureError> {
+        let mut to = |kind, socket: &TcpListener| {
+            let key = ListenerKey { netns, kind, worker };
+            let result = self.datapath.tables.steer_to(key, socket);
+            result.map_err(|_| CaptureError::Full("LISTENERS"))
+        };
+        to(listener::OUTBOUND, &listeners.outbound)?;
+        to(listener::TUNNEL, &listeners.tunnel)?;
+        to(listener::INBOUND, &listeners.inbound)
+    }
+
+    /// Attaches the steering program where it is missing; says how often.
+    pub(super) fn steer_again(&mut self) -> usize {
+        let mut mended = 0;
+        for captured in self.pods.values() {
+            if !self.datapath.is_steered(&captured.pod.netns) {
+                match self.datapath.steer(&captured.pod.netns) {
+                    Ok(_) => mended += 1,
+                    Err(error) => tracing::error!(pod = %captured.pod.key, %error, "not steered"),
+                }
+            }
+        }
+        mended
+    }
+
+    /// Makes the listening ports in the kernel those that are; says how many differed.
+    pub(super) fn refresh_listening(&mut self) -> usize {
+        let pods = self.pods.values();
+        pods.map(|captured| {
+            let ports = listening_ports(&captured.pod.netns);
+            self.datapath.tables.set_listening(captured.pod.netns.cookie(), &ports)
+        })
+        .sum()
+    }
+
+    /// Writes what the kernel keeps of each captured pod.
+    pub(super) fn refresh_workloads(&mut self) {
+        for captured in self.pods.values() {
+            let value = kernel_workload(&captured.workload, captured.virtual_port);
+            self.datapath.tables.workloads.set(captured.pod.netns.cookie(), value);
+        }
+    }
+}
+
+impl Captured {
+    /// Whether the pod is captured as `workload` wants it, in a namespace that is still there.
+    fn stays(&self, workload: &Workload) -> bool {
+        self.pod.is(workload)
+            && workload.netns.as_ref() == Some(&self.path)
+            && self.pod.netns.is_at(&self.path)
+    }
+}
+
+/// Opens the namespace that the pod names, and checks that it is the pod's own.
+fn own_netns(workload: &Workload, path: PathBuf) -> Result<Netns, CaptureError> {
+    if workload.addresses.is_empty() {
+        return Err(CaptureError::NoAddress);
+    }
+    let netns = Netns::open(&path).map_err(|error| CaptureError::Netns { path: path.clone(), error })?;
+    let found = netns.addresses()?;
+    if !workload.addresses.iter().all(|address| found.contains(address)) {
+        let found: Vec<String> =
+            found.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string).collect();
+        let found = if found.is_empty() { "none at all".into() } else { found.join(", ") };
+        return Err(CaptureError::NotIts { path, found });
+    }
+    Ok(netns)
+}
+
+fn inode(path: &std::path::Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// Ports on which somebody in the namespace listens, beside loopback-only listeners, and how many sockets.
+fn listening_ports(netns: &Netns) -> HashMap<u16, u32> {
+    let mut ports = HashMap::new();
+    let sockets = diag::sockets(netns, diag::states::LISTEN).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot list the listening sockets of a pod");
+        Vec::new()
+    });
+    for socket in sockets {
+        if !socket.local.ip().is_loopback() {
+            *ports.entry(socket.local.port()).or_insert(0) += 1;
+        }
+    }
+    ports
+}
+
+fn kernel_workload(workload: &Workload, virtual_port: u16) -> KernelWorkload {
+    let of = |family: fn(&IpAddr) -> bool| {
+        let found = workload.addresses.iter().copied().find(family);
+        found.map(|ip| Address::from_octets(octets(ip))).unwrap_or_default()
+    };
+    let mut flags = 0;
+    if workload.mtls == Mtls::Strict {
+        flags |= workload::STRICT;
+    }
+    if !workload.skip.outbound_ports.is_empty() || !workload.skip.outbound_cidrs.is_empty() {
+        flags |= workload::SKIPS_OUTBOUND;
+    }
+    if !workload.skip.inbound_ports.is_empty() {
+        flags |= workload::SKIPS_INBOUND;
+    }
+    KernelWorkload { address4: of(IpAddr::is_ipv4), address6: of(IpAddr::is_ipv6), flags, virtual_port, pad: 0 }
+}

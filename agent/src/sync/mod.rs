@@ -1,0 +1,265 @@
+//! From the snapshot to the kernel: pods captured and released, maps filled, live connections judged again.
+//!
+//! Entry point: [`Reconciler`]. Safe to run at any time: it compares what ought to be with what is and
+//! writes the difference. It decides nothing about traffic; it only lays down where decisions are made.
+
+mod addresses;
+mod capture;
+pub mod known;
+mod rejudge;
+mod rules;
+pub mod verdicts;
+mod virtual_port;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use weir_common::{Config, config};
+
+pub use self::{
+    capture::{CaptureError, Captured},
+    known::Known,
+};
+use crate::{
+    addr::octets,
+    datapath::{Datapath, events::monotonic_ns, netns::interface_addresses},
+    identity::Identity,
+    proxy::Workers,
+    state::{Change, Snapshot, model::NamespacedName},
+};
+
+/// How old the agent's sign of life may be under `--when-down open`, in nanoseconds: three times the
+/// interval at which it is given.
+const STALE_AFTER_NS: u64 = 1_500_000_000;
+
+/// What the reconciler needs to know beside the snapshot.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name of this node.
+    pub node: Arc<str>,
+    /// `--when-down open`.
+    pub open_when_down: bool,
+    /// `--same-node tunnel`.
+    pub tunnel_same_node: bool,
+    /// Most connections of one pod through the proxy.
+    pub most_connections: u32,
+}
+
+/// What was found and mended by one look at the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Wrong entries, by map.
+    pub entries: Vec<(&'static str, usize)>,
+    /// Programs that were no longer attached.
+    pub programs: usize,
+}
+
+/// The one owner of the kernel's state.
+#[derive(Debug)]
+pub struct Reconciler {
+    options: Options,
+    datapath: Datapath,
+    workers: Workers,
+    known: Known,
+    snapshot: Arc<Snapshot>,
+    pods: BTreeMap<NamespacedName, Captured>,
+    failed: BTreeMap<NamespacedName, CaptureError>,
+    /// Addresses that each workload has in `ENDPOINTS`.
+    addresses: HashMap<NamespacedName, Vec<IpAddr>>,
+    /// Keys that each service has in `SERVICES`.
+    services: HashMap<NamespacedName, Vec<weir_common::ServiceKey>>,
+    backend_sets: u64,
+    generation: u32,
+}
+
+impl Reconciler {
+    /// A reconciler that starts from what is in the kernel and knows no pod yet.
+    pub fn new(
+        options: Options,
+        datapath: Datapath,
+        workers: Workers,
+        known: Known,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        // Verdicts of an earlier agent are void from the first configuration on.
+        let generation = datapath.tables.config().generation.wrapping_add(1);
+        Self {
+            options,
+            datapath,
+            workers,
+            known,
+            snapshot,
+            pods: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            addresses: HashMap::new(),
+            services: HashMap::new(),
+            // Sets are told apart for ever by the time at which they were begun.
+            backend_sets: monotonic_ns(),
+            generation,
+        }
+    }
+
+    /// Puts `snapshot` in force, given what changed since the last one.
+    pub fn apply(&mut self, snapshot: Arc<Snapshot>, changes: &[Change]) {
+        self.snapshot = snapshot;
+        let decisions_differ = changes.iter().any(|change| match change {
+            Change::Policies => true,
+            Change::Workload(key) => self.pods.contains_key(key),
+            _ => false,
+        });
+        if decisions_differ {
+            // First of all: what was decided under the old snapshot no longer holds.
+            self.generation = self.generation.wrapping_add(1);
+            self.configure();
+        }
+        let before: HashSet<u64> = self.cookies();
+        self.reconcile_pods();
+        self.refresh_destinations(changes);
+        if decisions_differ {
+            self.refresh_rules();
+            self.decide_all();
+        } else {
+            let new: HashSet<u64> = self.cookies().difference(&before).copied().collect();
+            self.decide_for(&new);
+        }
+        if decisions_differ {
+            self.judge_again();
+        }
+    }
+
+    /// Everything anew, as at the start: after this, what is in the kernel and not in the snapshot is gone.
+    pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = snapshot;
+        self.configure();
+        self.refresh_node_addresses();
+        self.reconcile_pods();
+        self.refresh_everywhere();
+        self.refresh_rules();
+        self.decide_all();
+        let captured = self.cookies();
+        for cookie in self.datapath.steered() {
+            if !captured.contains(&cookie) {
+                self.datapath.unsteer(cookie);
+            }
+        }
+        self.datapath.tables.repair();
+        self.judge_again();
+    }
+
+    /// Looks for pods whose namespace came, went or changed.
+    pub fn look_at_pods(&mut self) {
+        let before = self.cookies();
+        if self.reconcile_pods() {
+            self.refresh_everywhere();
+            let new: HashSet<u64> = self.cookies().difference(&before).copied().collect();
+            self.decide_for(&new);
+        }
+    }
+
+    /// Compares the kernel with what ought to be there, and mends it.
+    pub fn repair(&mut self) -> Repairs {
+        self.refresh_node_addresses();
+        let mut repairs = Repairs { entries: self.datapath.tables.repair(), programs: 0 };
+        if !self.datapath.is_attached() {
+            match self.datapath.attach_again() {
+                Ok(attached) => repairs.programs += attached,
+                Err(error) => tracing::error!(%error, "a program is not attached"),
+            }
+        }
+        repairs.programs += self.steer_again();
+        let listening = self.refresh_listening();
+        if listening > 0 {
+            repairs.entries.push(("LISTENING", listening));
+        }
+        repairs
+    }
+
+    /// Gives a sign of life (`--when-down open`).
+    pub fn heartbeat(&mut self) {
+        if self.options.open_when_down {
+            self.configure();
+        }
+    }
+
+    /// Says that no agent is there any more (`--when-down open`): pods are let through from now on.
+    pub fn farewell(&mut self) {
+        if self.options.open_when_down {
+            let config = Config { heartbeat_ns: 0, ..self.config() };
+            if let Err(error) = self.datapath.tables.configure(config) {
+                tracing::warn!(%error, "cannot write the configuration");
+            }
+        }
+    }
+
+    /// The pods captured now.
+    pub fn captured(&self) -> &BTreeMap<NamespacedName, Captured> {
+        &self.pods
+    }
+
+    /// Enrolled pods of this node that could not be captured, and why.
+    pub fn failed(&self) -> &BTreeMap<NamespacedName, CaptureError> {
+        &self.failed
+    }
+
+    /// The kernel's side.
+    pub fn datapath(&self) -> &Datapath {
+        &self.datapath
+    }
+
+    /// The kernel's policy generation.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The identities for which certificates are needed.
+    pub fn identities(&self) -> HashSet<Identity> {
+        self.pods.values().map(|captured| captured.pod.identity.clone()).collect()
+    }
+
+    fn cookies(&self) -> HashSet<u64> {
+        self.pods.values().map(|captured| captured.pod.netns.cookie()).collect()
+    }
+
+    fn config(&self) -> Config {
+        let mut flags = 0;
+        if self.options.open_when_down {
+            flags |= config::OPEN;
+        }
+        if self.options.tunnel_same_node {
+            flags |= config::TUNNEL_SAME_NODE;
+        }
+        Config {
+            heartbeat_ns: monotonic_ns(),
+            stale_after_ns: STALE_AFTER_NS,
+            generation: self.generation,
+            flags,
+            workers: self.workers.count() as u32,
+            pad: 0,
+        }
+    }
+
+    fn configure(&mut self) {
+        let config = self.config();
+        if let Err(error) = self.datapath.tables.configure(config) {
+            tracing::error!(%error, "cannot write the configuration");
+        }
+    }
+
+    /// The node's own addresses: those that the snapshot gives it, and those of the agent's namespace,
+    /// from which a kubelet probes.
+    fn refresh_node_addresses(&mut self) {
+        let mut wanted: HashSet<IpAddr> =
+            self.snapshot.node_addresses(&self.options.node).into_iter().collect();
+        wanted.extend(interface_addresses().unwrap_or_default().into_iter().filter(|ip| !ip.is_loopback()));
+        let keys: HashSet<weir_common::Address> =
+            wanted.into_iter().map(|ip| weir_common::Address::from_octets(octets(ip))).collect();
+        let table = &mut self.datapath.tables.node_addresses;
+        table.unset_where(|key, _| !keys.contains(key));
+        for key in keys {
+            table.set(key, 1);
+        }
+    }
+}

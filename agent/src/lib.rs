@@ -5,4 +5,5 @@
 pub mod addr;
 pub mod flows;
 pub mod identity;
+pub mod policy;
 pub mod state;

@@ -6,4 +6,5 @@ pub mod addr;
 pub mod datapath;
 pub mod flows;
 pub mod identity;
+pub mod policy;
 pub mod state;

@@ -1,3 +1,22 @@
 //! The cluster's state as the mesh sees it: events in, changes and an immutable snapshot out.
+//!
+//! Entry point: [`State`]. Pure: no runtime, no clock, no sockets, no Kubernetes client. A source turns
+//! what it reads into [`Event`]s; whoever needs to know the cluster reads a [`Snapshot`].
 
+pub mod annotations;
+mod apply;
+mod claims;
+pub mod input;
+mod inputs;
+mod labels;
 pub mod model;
+mod services;
+mod snapshot;
+mod workloads;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Change, Settings, State};
+pub use input::{Event, Kind, Object};
+pub use snapshot::{Conflict, Snapshot};

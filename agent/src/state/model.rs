@@ -1,6 +1,6 @@
 //! The cluster's objects as the mesh sees them: trimmed, typed, immutable once made.
 //!
-//! Entry points: [`Workload`], [`Service`], [`ObjectKey`]. Knows no YAML, no Kubernetes client, no kernel.
+//! Entry points: [`Workload`], [`Service`], [`Node`], [`ObjectKey`]. Knows no YAML, no Kubernetes client, no kernel.
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -69,7 +69,9 @@ pub struct Workload {
     pub identity: Identity,
     /// `metadata.labels`.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// `status.podIPs`, at most one of each family is used.
+    /// `status.podIPs`, at most one of each family is used. Empty for a host-network pod, whose
+    /// addresses are its node's and not its own. While two pods claim one address both have it here,
+    /// and `Snapshot::workload_by_address` answers with neither.
     pub addresses: Vec<IpAddr>,
     /// Whether the pod is to be in the mesh (design: annotation `weir.dev/mesh`, exclusions applied).
     pub enrolled: bool,
@@ -110,6 +112,19 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// TCP ports.
     pub ports: Vec<ServicePort>,
+}
+
+/// A machine of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `status.addresses` of the types InternalIP and ExternalIP.
+    pub addresses: Vec<IpAddr>,
+    /// Label `topology.kubernetes.io/region`.
+    pub region: Option<Arc<str>>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
 }
 
 /// The kind and name of an object, as problems name it.

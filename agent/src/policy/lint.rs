@@ -1,0 +1,95 @@
+//! What a policy does that its author may not expect, though nothing in it is wrong.
+//!
+//! Entry point: [`warnings`]. Looks at one policy alone, never at workloads or at other policies.
+
+use super::{
+    field::{FieldPath, Warning},
+    names::Action,
+    ports::PortRange,
+    rule::{Part, Rule},
+};
+
+/// The warnings of a policy with these rules, in the order of its fields.
+pub(super) fn warnings(action: Action, rules: &[Rule]) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let path = FieldPath::spec().key("rules");
+    if rules.is_empty() && action == Action::Allow {
+        found.push(warning(&path, "an allow policy without rules lets nothing through"));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        rule_warnings(action, &path.index(index), rule, &mut found);
+    }
+    found
+}
+
+fn rule_warnings(action: Action, path: &FieldPath, rule: &Rule, found: &mut Vec<Warning>) {
+    if rule.clauses().next().is_none() && action == Action::Deny {
+        found.push(warning(path, "denies everything"));
+    }
+    for clause in rule.clauses() {
+        let path = path.key(clause.field);
+        for (index, entry) in clause.entries.iter().enumerate() {
+            let path = if clause.field == "when" { path.clone() } else { path.index(index) };
+            for part in entry {
+                let path = part.field().split('.').fold(path.clone(), |path, key| path.key(key));
+                found.extend(part_warnings(action, &path, part));
+            }
+        }
+    }
+    if action == Action::Deny && rule.clauses().next().is_some() && only_layer7(rule) {
+        let message =
+            "nothing in it can be judged before layer 7 is carried: until then it denies everything";
+        found.push(warning(path, message));
+    }
+    if action == Action::Deny && needs_identity(rule) {
+        let message = "does not match plaintext, which has no identity: where plaintext could come from \
+                       those that it names, annotate the workload weir.dev/mtls: strict";
+        found.push(warning(&path.key("from"), message));
+    }
+}
+
+fn part_warnings(action: Action, path: &FieldPath, part: &Part) -> Vec<Warning> {
+    match (part, action) {
+        (Part::Http(_), Action::Allow) => {
+            vec![warning(path, "fails safe until layer 7 is carried: nothing here lets anything through")]
+        }
+        (Part::Http(_), Action::Deny) => {
+            vec![warning(path, "fails safe until layer 7 is carried: denies whatever its value")]
+        }
+        (Part::Ports(ranges), _) => overlaps(path, ranges),
+        _ => Vec::new(),
+    }
+}
+
+/// Ranges of one list that share ports: harmless, but one of them may be a slip.
+fn overlaps(path: &FieldPath, ranges: &[PortRange]) -> Vec<Warning> {
+    let mut sorted: Vec<(PortRange, usize)> = ranges.iter().copied().zip(0..).collect();
+    sorted.sort_unstable();
+    let mut found = Vec::new();
+    let mut widest: Option<PortRange> = None;
+    for (range, index) in sorted {
+        match widest {
+            Some(before) if before.overlaps(range) => {
+                found.push(warning(&path.index(index), &format!("{range} overlaps {before}")));
+                widest = Some(if before.last() < range.last() { range } else { before });
+            }
+            _ => widest = Some(range),
+        }
+    }
+    found
+}
+
+fn only_layer7(rule: &Rule) -> bool {
+    rule.clauses().flat_map(|clause| clause.entries).flatten().all(|part| matches!(part, Part::Http(_)))
+}
+
+/// Whether the rule names some of its sources by identity.
+fn needs_identity(rule: &Rule) -> bool {
+    let by_identity =
+        |part: &Part| matches!(part, Part::ServiceAccounts(_) | Part::Namespaces(_) | Part::Identities(_));
+    rule.from.as_ref().is_some_and(|entries| entries.iter().any(|entry| entry.iter().any(by_identity)))
+}
+
+fn warning(path: &FieldPath, message: &str) -> Warning {
+    Warning { field: path.to_string(), message: message.into() }
+}

@@ -1,0 +1,36 @@
+//! Access policy: who may talk to a workload, and which rule says so (design: docs/policy.md).
+//!
+//! Entry points, in the order of their use: [`Policy::parse`] reads an object, [`PolicyIndex`] holds
+//! all of them, [`PolicyIndex::select`] finds those of one workload, [`Applicable::decide`] judges a
+//! request. Pure: knows no objects but its own, no kernel, no sockets, no clock.
+
+mod applicable;
+mod compile;
+mod explain;
+mod field;
+mod http;
+mod index;
+mod lint;
+mod names;
+mod ports;
+mod read;
+mod rule;
+mod source;
+mod spec;
+
+pub use applicable::{Applicable, Decision};
+pub use explain::{Explanation, Mismatch, PolicyExplanation, RuleExplanation};
+pub use field::{FieldError, Warning};
+pub use http::{HttpRequest, User};
+pub use index::{PolicyIndex, Target};
+pub use names::{Action, Mode, PolicyKey, PolicyRef, RefAction, Tier};
+pub use ports::{PortRange, PortSet};
+pub use rule::{Policy, Request, Scope};
+pub use source::{Source, SourceAddress};
+pub use spec::{
+    AccessPolicySpec, FromSpec, HeaderSpec, PortSpec, RuleSpec, SelectorSpec, TargetRefSpec, ToSpec,
+    UserSpec, WhenSpec,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! What is in force, but may not do what its author expects.
+
+use super::fixtures::policy;
+
+fn warnings(yaml: &str) -> Vec<String> {
+    policy("shop/odd", yaml).warnings().iter().map(ToString::to_string).collect()
+}
+
+/// Asserts that `yaml` gets one warning, at `field`, with the words `words`.
+#[track_caller]
+fn warned(yaml: &str, field: &str, words: &str) {
+    let warnings = warnings(yaml);
+    let found =
+        warnings.iter().filter(|text| text.starts_with(&format!("{field}: ")) && text.contains(words));
+    assert_eq!(found.count(), 1, "{warnings:?}");
+}
+
+#[test]
+fn a_plain_policy_gets_no_warning() {
+    for yaml in [
+        "{rules: [{}]}",
+        r#"{rules: [{from: [{namespaces: [shop]}], to: [{ports: [80, "81-90"]}]}]}"#,
+        "{action: deny, rules: [{from: [{cidrs: [10.0.0.0/8]}]}]}",
+    ] {
+        assert_eq!(warnings(yaml), [""; 0], "{yaml}");
+    }
+}
+
+#[test]
+fn an_allow_policy_without_rules_says_that_it_lets_nothing_through() {
+    warned("{}", "spec.rules", "lets nothing through");
+}
+
+#[test]
+fn a_deny_rule_without_parts_says_that_it_denies_everything() {
+    warned("{action: deny, rules: [{}]}", "spec.rules[0]", "denies everything");
+}
+
+#[test]
+fn layer_7_fields_say_that_they_fail_safe() {
+    warned("{rules: [{to: [{paths: [/a]}]}]}", "spec.rules[0].to[0].paths", "fails safe");
+    let user = "{rules: [{when: {user: {issuers: [me]}}}]}";
+    warned(user, "spec.rules[0].when.user.issuers", "fails safe");
+    let deny = "{action: deny, rules: [{from: [{cidrs: [10.0.0.0/8]}], to: [{methods: [GET]}]}]}";
+    warned(deny, "spec.rules[0].to[0].methods", "denies whatever its value");
+    assert_eq!(warnings(deny).len(), 1);
+}
+
+#[test]
+fn a_deny_that_only_layer_7_can_judge_says_that_it_denies_everything() {
+    let deny = "{action: deny, rules: [{to: [{methods: [GET]}]}]}";
+    warned(deny, "spec.rules[0]", "denies everything");
+}
+
+#[test]
+fn ranges_that_overlap_are_pointed_out() {
+    let ports = r#"{rules: [{to: [{ports: ["8000-9000", 80, 8080, 443]}]}]}"#;
+    warned(ports, "spec.rules[0].to[0].ports[2]", "8080 overlaps 8000-9000");
+    let ports = r#"{rules: [{to: [{ports: ["1-100", "10-20", "50-60"]}]}]}"#;
+    assert_eq!(warnings(ports).len(), 2);
+}
+
+#[test]
+fn a_deny_by_identity_says_that_plaintext_has_none() {
+    warned("{action: deny, rules: [{from: [{namespaces: [test]}]}]}", "spec.rules[0].from", "plaintext");
+}

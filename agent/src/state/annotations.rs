@@ -1,0 +1,240 @@
+//! What the annotations `weir.dev/…` of a Namespace or Pod ask of the mesh, parsed once.
+//!
+//! Entry point: [`MeshSettings::parse`]. Text becomes types here and nowhere else: a bad value is an
+//! error that names the annotation and the value. An annotation of Weir's group that nobody knows is
+//! an error too, since `weir.dev/mlts: strict` must not quietly mean permissive.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+
+use super::model::{Mtls, Skip};
+use crate::policy::FieldError;
+
+/// Ports or networks that one `skip-*` annotation can list.
+pub const LONGEST_SKIP_LIST: usize = 64;
+
+const GROUP: &str = "weir.dev/";
+const MESH: &str = "weir.dev/mesh";
+const MTLS: &str = "weir.dev/mtls";
+const NETNS: &str = "weir.dev/netns";
+const SKIP_INBOUND_PORTS: &str = "weir.dev/skip-inbound-ports";
+const SKIP_OUTBOUND_CIDRS: &str = "weir.dev/skip-outbound-cidrs";
+const SKIP_OUTBOUND_PORTS: &str = "weir.dev/skip-outbound-ports";
+
+/// The kind of object that carries the annotations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Its settings are what its pods get unless they say otherwise.
+    Namespace,
+    /// Each of its settings replaces that of its Namespace.
+    Pod,
+}
+
+/// The settings of one Namespace or Pod; `None` is "not said here".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeshSettings {
+    /// `weir.dev/mesh`: `enabled` or `disabled`.
+    pub mesh: Option<bool>,
+    /// `weir.dev/mtls`: `permissive` or `strict`.
+    pub mtls: Option<Mtls>,
+    /// `weir.dev/skip-outbound-ports`, sorted.
+    pub skip_outbound_ports: Option<Vec<u16>>,
+    /// `weir.dev/skip-inbound-ports`, sorted.
+    pub skip_inbound_ports: Option<Vec<u16>>,
+    /// `weir.dev/skip-outbound-cidrs`, sorted.
+    pub skip_outbound_cidrs: Option<Vec<IpNet>>,
+    /// `weir.dev/netns`, on a Pod only.
+    pub netns: Option<PathBuf>,
+}
+
+impl MeshSettings {
+    /// Reads the annotations of an object of kind `carrier`; those of other groups are not looked at.
+    ///
+    /// # Errors
+    /// Every bad value and every unknown annotation of Weir's group, in the order of their names.
+    pub fn parse(carrier: Carrier, annotations: &BTreeMap<String, String>) -> Result<Self, Vec<FieldError>> {
+        let mut settings = Self::default();
+        let mut errors = Vec::new();
+        for (name, value) in annotations.iter().filter(|(name, _)| name.starts_with(GROUP)) {
+            if let Err(message) = settings.set(carrier, name, value.trim()) {
+                let field = format!("metadata.annotations[{name:?}]");
+                errors.push(FieldError { field, value: value.clone(), message });
+            }
+        }
+        if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+
+    fn set(&mut self, carrier: Carrier, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            MESH => self.mesh = Some(word(value, [("enabled", true), ("disabled", false)])?),
+            MTLS => {
+                self.mtls = Some(word(value, [("permissive", Mtls::Permissive), ("strict", Mtls::Strict)])?);
+            }
+            SKIP_OUTBOUND_PORTS => self.skip_outbound_ports = Some(list(value, port)?),
+            SKIP_INBOUND_PORTS => self.skip_inbound_ports = Some(list(value, port)?),
+            SKIP_OUTBOUND_CIDRS => self.skip_outbound_cidrs = Some(list(value, network)?),
+            NETNS if carrier == Carrier::Pod => self.netns = Some(netns(value)?),
+            NETNS => return Err("belongs on a Pod: a Namespace has no network namespace of its own".into()),
+            _ => {
+                return Err(format!(
+                    "unknown annotation; known: {MESH}, {MTLS}, {NETNS}, {SKIP_INBOUND_PORTS}, \
+                     {SKIP_OUTBOUND_CIDRS}, {SKIP_OUTBOUND_PORTS}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What capture leaves alone when these are a Pod's settings and `namespace` those around it.
+    pub(super) fn skip(&self, namespace: &MeshSettings) -> Skip {
+        fn pick<T: Clone>(own: &Option<Vec<T>>, outer: &Option<Vec<T>>) -> Vec<T> {
+            own.as_ref().or(outer.as_ref()).cloned().unwrap_or_default()
+        }
+        Skip {
+            outbound_ports: pick(&self.skip_outbound_ports, &namespace.skip_outbound_ports),
+            inbound_ports: pick(&self.skip_inbound_ports, &namespace.skip_inbound_ports),
+            outbound_cidrs: pick(&self.skip_outbound_cidrs, &namespace.skip_outbound_cidrs),
+        }
+    }
+}
+
+fn word<T, const N: usize>(value: &str, words: [(&str, T); N]) -> Result<T, String> {
+    let known = words.each_ref().map(|(word, _)| *word).join(" or ");
+    let found = words.into_iter().find(|(word, _)| *word == value);
+    found.map(|(_, meaning)| meaning).ok_or_else(|| format!("must be {known}"))
+}
+
+/// A list separated by commas; an empty text is an empty list, with which a Pod takes back its
+/// Namespace's.
+fn list<T: Ord>(value: &str, item: fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    if value.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut items = value.split(',').map(|text| item(text.trim())).collect::<Result<Vec<T>, String>>()?;
+    items.sort();
+    items.dedup();
+    if items.len() > LONGEST_SKIP_LIST {
+        return Err(format!("lists {} values; at most {LONGEST_SKIP_LIST} are kept", items.len()));
+    }
+    Ok(items)
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match u16::from_str(text) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is not a port: numbers from 1 to 65535, separated by commas")),
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = IpNet::from_str(text).map_err(|_| {
+        format!("{text:?} is not a network: CIDRs like 10.0.0.0/8 or fd00::/8, separated by commas")
+    })?;
+    if network.trunc() != network {
+        return Err(format!("{text:?} has host bits set; the network is {}", network.trunc()));
+    }
+    Ok(network)
+}
+
+fn netns(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !path.is_absolute() || !plain || text.contains('\0') {
+        return Err("must be an absolute path without .., like /run/netns/cart-0".into());
+    }
+    Ok(path.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(carrier: Carrier, annotations: &[(&str, &str)]) -> Result<MeshSettings, Vec<FieldError>> {
+        let annotations = annotations.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        MeshSettings::parse(carrier, &annotations)
+    }
+
+    #[test]
+    fn every_setting_is_read_and_other_groups_are_left_alone() {
+        let settings = parse(
+            Carrier::Pod,
+            &[
+                ("weir.dev/mesh", "enabled"),
+                ("weir.dev/mtls", "strict"),
+                ("weir.dev/netns", "/run/netns/cart-0"),
+                ("weir.dev/skip-inbound-ports", "9100, 22,22"),
+                ("weir.dev/skip-outbound-cidrs", "10.1.0.0/16,fd00::/8"),
+                ("weir.dev/skip-outbound-ports", ""),
+                ("example.com/mesh", "whatever"),
+            ],
+        );
+        let wanted = MeshSettings {
+            mesh: Some(true),
+            mtls: Some(Mtls::Strict),
+            skip_outbound_ports: Some(vec![]),
+            skip_inbound_ports: Some(vec![22, 9100]),
+            skip_outbound_cidrs: Some(vec![
+                "10.1.0.0/16".parse().expect("a network"),
+                "fd00::/8".parse().expect("a network"),
+            ]),
+            netns: Some("/run/netns/cart-0".into()),
+        };
+        assert_eq!(settings, Ok(wanted));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_annotation_and_value() {
+        for (name, value) in [
+            ("weir.dev/mesh", "yes"),
+            ("weir.dev/mesh", "Enabled"),
+            ("weir.dev/mtls", "off"),
+            ("weir.dev/netns", "netns/x"),
+            ("weir.dev/netns", "/run/netns/../x"),
+            ("weir.dev/skip-inbound-ports", "http"),
+            ("weir.dev/skip-inbound-ports", "0"),
+            ("weir.dev/skip-outbound-ports", "1,,2"),
+            ("weir.dev/skip-outbound-ports", "65536"),
+            ("weir.dev/skip-outbound-cidrs", "10.0.0.1/8"),
+            ("weir.dev/skip-outbound-cidrs", "10.0.0.0"),
+            ("weir.dev/mlts", "strict"),
+        ] {
+            let errors = parse(Carrier::Pod, &[(name, value)]).expect_err(value);
+            assert_eq!(errors.len(), 1, "{name}={value}");
+            assert_eq!(errors[0].field, format!("metadata.annotations[\"{name}\"]"));
+            assert_eq!(errors[0].value, value);
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let errors = parse(Carrier::Pod, &[("weir.dev/mesh", "on"), ("weir.dev/mtls", "off")]);
+        assert_eq!(errors.expect_err("two bad values").len(), 2);
+    }
+
+    #[test]
+    fn a_namespace_names_no_network_namespace() {
+        assert!(parse(Carrier::Namespace, &[("weir.dev/netns", "/run/netns/x")]).is_err());
+    }
+
+    #[test]
+    fn a_skip_list_is_bounded() {
+        let ports = |n: usize| (1..=n).map(|p| p.to_string()).collect::<Vec<_>>().join(",");
+        let parse = |text: &str| parse(Carrier::Pod, &[("weir.dev/skip-outbound-ports", text)]);
+        assert!(parse(&ports(LONGEST_SKIP_LIST)).is_ok());
+        assert!(parse(&ports(LONGEST_SKIP_LIST + 1)).is_err());
+    }
+
+    #[test]
+    fn an_empty_list_on_a_pod_takes_back_the_list_of_its_namespace() {
+        let namespace = MeshSettings { skip_outbound_ports: Some(vec![3306]), ..Default::default() };
+        let silent = MeshSettings::default();
+        assert_eq!(silent.skip(&namespace).outbound_ports, [3306]);
+        let empty = MeshSettings { skip_outbound_ports: Some(vec![]), ..Default::default() };
+        assert!(empty.skip(&namespace).outbound_ports.is_empty());
+    }
+}

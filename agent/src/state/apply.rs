@@ -1,0 +1,357 @@
+//! Events in, changes out: the one place where state moves.
+//!
+//! Entry point: [`State::apply_all`]. An event only replaces an object and marks what depends on it;
+//! what is marked is then derived anew from the objects in force. So the result depends on the objects
+//! alone, never on the order of events, and a thousand pods of one Service cost one look at it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    input::{Event, Kind, Namespace, Object, Pod},
+    inputs::{Inputs, service_of},
+    model::{NamespacedName, Node, ObjectKey, Service, Workload},
+    services, snapshot,
+    snapshot::{Conflict, Snapshot},
+    workloads,
+};
+use crate::{
+    identity::TrustDomain,
+    policy::{Policy, PolicyIndex, PolicyKey},
+};
+
+/// What the whole mesh has in common.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The trust domain of every workload's identity.
+    pub trust_domain: TrustDomain,
+    /// The namespace whose policies select workloads of the whole mesh.
+    pub root_namespace: Arc<str>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { trust_domain: TrustDomain::default(), root_namespace: "weir-system".into() }
+    }
+}
+
+/// Something that is not as it was, for those who must look at it again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Change {
+    /// A node came, went, or has other addresses or another place.
+    Node(Arc<str>),
+    /// Policies came, went or differ.
+    Policies,
+    /// A Service came, went or differs, or its address became, or is no longer, its alone.
+    Service(NamespacedName),
+    /// A workload came, went or differs, or its address became, or is no longer, its alone.
+    Workload(NamespacedName),
+}
+
+/// The cluster's state; one task owns it, everyone else reads snapshots.
+#[derive(Debug)]
+pub struct State {
+    settings: Settings,
+    inputs: Inputs,
+    /// The members of each Service that has any, and its inverse.
+    members: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
+    services_of: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
+    view: Snapshot,
+    published: OnceLock<Arc<Snapshot>>,
+}
+
+/// What is to be derived anew, and what has changed so far.
+#[derive(Default)]
+struct Marks {
+    services: BTreeSet<NamespacedName>,
+    workloads: BTreeSet<NamespacedName>,
+    changes: BTreeSet<Change>,
+    decisions: bool,
+}
+
+impl State {
+    /// A cluster with nothing in it.
+    pub fn new(settings: Settings) -> Self {
+        let view = Snapshot::new(PolicyIndex::new(settings.root_namespace.clone()));
+        Self {
+            settings,
+            inputs: Inputs::default(),
+            members: HashMap::new(),
+            services_of: HashMap::new(),
+            view,
+            published: OnceLock::new(),
+        }
+    }
+
+    /// Applies one event; what did not change anything answers with no change.
+    pub fn apply(&mut self, event: Event) -> Vec<Change> {
+        self.apply_all([event])
+    }
+
+    /// Applies events together: each thing they touch is derived once.
+    pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Change> {
+        let mut marks = Marks::default();
+        for event in events {
+            match event {
+                Event::Apply(object) => self.put(object, &mut marks),
+                Event::Delete(key) => self.delete(&key, &mut marks),
+            }
+        }
+        self.settle(&mut marks);
+        if !marks.changes.is_empty() {
+            self.view.generation += 1;
+            self.view.policy_generation += u64::from(marks.decisions);
+            self.published = OnceLock::new();
+        }
+        marks.changes.into_iter().collect()
+    }
+
+    /// The state as it is now. Costs the same whatever the state's size.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.get_or_init(|| Arc::new(self.view.clone())).clone()
+    }
+
+    /// Addresses that several pods, or several Services, claim: none of them has it.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.view.conflicts()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+            && self.members.is_empty()
+            && self.services_of.is_empty()
+            && self.view.is_empty()
+    }
+
+    fn put(&mut self, object: Object, marks: &mut Marks) {
+        match object {
+            Object::Namespace(namespace) => {
+                let name = namespace.name.clone();
+                self.put_namespace(&name, Some(namespace), marks);
+            }
+            Object::Node(node) => self.put_node(&node.name.clone(), Some(node), marks),
+            // A finished pod is as good as gone: its address may already be another's.
+            Object::Pod(pod) => {
+                let key = pod.key.clone();
+                self.put_pod(&key, Some(pod).filter(|pod| !pod.finished), marks);
+            }
+            Object::Service(service) => {
+                let key = service.key.clone();
+                let old = self.inputs.put_service(&key, Some(service.clone()));
+                if old.as_ref() != Some(&service) {
+                    marks.services.insert(key);
+                }
+            }
+            Object::EndpointSlice(slice) => {
+                let key = slice.key.clone();
+                let old = self.inputs.put_slice(&key, Some(slice.clone()));
+                if old.as_ref() != Some(&slice) {
+                    marks.services.extend(
+                        [Some(service_of(&slice)), old.as_deref().map(service_of)].into_iter().flatten(),
+                    );
+                }
+            }
+            Object::AccessPolicy(policy) => self.put_policy(&policy.key().clone(), Some(policy), marks),
+        }
+    }
+
+    fn delete(&mut self, ObjectKey { kind, namespace, name }: &ObjectKey, marks: &mut Marks) {
+        let Ok(kind) = kind.parse() else {
+            return;
+        };
+        let key = NamespacedName::new(namespace.clone(), name.clone());
+        match kind {
+            Kind::Namespace => self.put_namespace(name, None, marks),
+            Kind::Node => self.put_node(name, None, marks),
+            Kind::Pod => self.put_pod(&key, None, marks),
+            Kind::Service => {
+                if self.inputs.put_service(&key, None).is_some() {
+                    marks.services.insert(key);
+                }
+            }
+            Kind::EndpointSlice => {
+                let old = self.inputs.put_slice(&key, None);
+                marks.services.extend(old.as_deref().map(service_of));
+            }
+            Kind::AccessPolicy => {
+                self.put_policy(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
+            }
+        }
+    }
+
+    fn put_namespace(&mut self, name: &Arc<str>, new: Option<Arc<Namespace>>, marks: &mut Marks) {
+        let old = self.inputs.put_namespace(name, new.clone());
+        if old != new {
+            marks.workloads.extend(self.inputs.pods_of_namespace(name));
+        }
+    }
+
+    fn put_node(&mut self, name: &Arc<str>, new: Option<Arc<Node>>, marks: &mut Marks) {
+        let old = match new.clone() {
+            Some(new) => self.view.nodes.insert(name.clone(), new),
+            None => self.view.nodes.remove(name),
+        };
+        if old != new {
+            marks.changes.insert(Change::Node(name.clone()));
+        }
+    }
+
+    fn put_pod(&mut self, key: &NamespacedName, new: Option<Arc<Pod>>, marks: &mut Marks) {
+        if self.inputs.pod(key) == new.as_ref() {
+            return;
+        }
+        let old = self.inputs.put_pod(key, new.clone());
+        marks.workloads.insert(key.clone());
+        if old.as_deref().map(endpoint_face) != new.as_deref().map(endpoint_face) {
+            for pod in [&old, &new].into_iter().flatten() {
+                marks.services.extend(self.inputs.services_selecting(pod).cloned());
+            }
+        }
+        let (before, after) = (claimed(old.as_deref()), claimed(new.as_deref()));
+        for address in before.difference(&after) {
+            self.view.workload_addresses.release(*address, key);
+            self.mark_address(*address, marks);
+        }
+        for address in after.difference(&before) {
+            self.view.workload_addresses.claim(*address, key);
+            self.mark_address(*address, marks);
+        }
+    }
+
+    /// Marks all that can depend on who claims a pod's address.
+    fn mark_address(&self, address: IpAddr, marks: &mut Marks) {
+        marks.services.extend(self.inputs.services_at(address));
+        for claimant in self.view.workload_addresses.claimants(address) {
+            marks.changes.insert(Change::Workload(claimant.clone()));
+            if let Some(pod) = self.inputs.pod(claimant) {
+                marks.services.extend(self.inputs.services_selecting(pod).cloned());
+            }
+        }
+    }
+
+    fn put_policy(&mut self, key: &PolicyKey, new: Option<Arc<Policy>>, marks: &mut Marks) {
+        let policies = &mut self.view.policies;
+        if policies.policy(key) == new.as_ref() {
+            return;
+        }
+        *policies = match new {
+            Some(new) => policies.with_policy(new),
+            None => policies.without(key),
+        };
+        self.view.policies_version += 1;
+        marks.decisions = true;
+        marks.changes.insert(Change::Policies);
+    }
+
+    fn settle(&mut self, marks: &mut Marks) {
+        for key in std::mem::take(&mut marks.services) {
+            self.settle_service(&key, marks);
+        }
+        for key in std::mem::take(&mut marks.workloads) {
+            self.settle_workload(&key, marks);
+        }
+    }
+
+    fn settle_service(&mut self, key: &NamespacedName, marks: &mut Marks) {
+        let services::Resolved { service, members } =
+            services::resolve(key, &self.inputs, &self.view.workload_addresses);
+        self.settle_members(key, members, marks);
+
+        let old = self.view.services.get(key).cloned();
+        if old.as_deref() == service.as_ref() {
+            return;
+        }
+        let of = |service: Option<&Service>| -> BTreeSet<IpAddr> {
+            service.map(|service| service.addresses.iter().copied().collect()).unwrap_or_default()
+        };
+        let (before, after) = (of(old.as_deref()), of(service.as_ref()));
+        let addresses = &mut self.view.service_addresses;
+        before.difference(&after).for_each(|address| addresses.release(*address, key));
+        after.difference(&before).for_each(|address| addresses.claim(*address, key));
+        for address in before.symmetric_difference(&after) {
+            let others = addresses.claimants(*address).iter().cloned().map(Change::Service);
+            marks.changes.extend(others);
+        }
+        match service {
+            Some(service) => self.view.services.insert(key.clone(), Arc::new(service)),
+            None => self.view.services.remove(key),
+        };
+        marks.changes.insert(Change::Service(key.clone()));
+    }
+
+    fn settle_members(&mut self, key: &NamespacedName, members: BTreeSet<Arc<str>>, marks: &mut Marks) {
+        let before = self.members.remove(key).unwrap_or_default();
+        for name in before.symmetric_difference(&members) {
+            let pod = NamespacedName::new(key.namespace.clone(), name.clone());
+            let services = self.services_of.entry(pod.clone()).or_default();
+            if members.contains(name) {
+                services.insert(key.name.clone());
+            } else {
+                services.remove(&key.name);
+            }
+            if services.is_empty() {
+                self.services_of.remove(&pod);
+            }
+            marks.workloads.insert(pod);
+        }
+        if !members.is_empty() {
+            self.members.insert(key.clone(), members);
+        }
+    }
+
+    fn settle_workload(&mut self, key: &NamespacedName, marks: &mut Marks) {
+        let new = self.inputs.pod(key).and_then(|pod| {
+            let services = self.services_of.get(key).into_iter().flatten().cloned().collect();
+            let namespace = self.inputs.namespace(&key.namespace).map(|namespace| &**namespace);
+            workloads::build(pod, namespace, services, &self.settings.trust_domain)
+        });
+        let old = self.view.workload(key).cloned();
+        if old.as_deref() == new.as_ref() {
+            return;
+        }
+        marks.decisions |= !workloads::judged_alike(old.as_deref(), new.as_ref());
+        marks.changes.insert(Change::Workload(key.clone()));
+        self.file_under_node(key, old.as_deref(), new.as_ref());
+        match new {
+            Some(new) => self.view.workloads.insert(key.clone(), Arc::new(snapshot::Known::new(new))),
+            None => self.view.workloads.remove(key),
+        };
+    }
+
+    fn file_under_node(&mut self, key: &NamespacedName, old: Option<&Workload>, new: Option<&Workload>) {
+        let node = |workload: Option<&Workload>| {
+            workload.map(|workload| workload.node.clone()).filter(|node| !node.is_empty())
+        };
+        let (before, after) = (node(old), node(new));
+        if before == after {
+            return;
+        }
+        let nodes = &mut self.view.workloads_of_node;
+        if let Some(before) = before
+            && let Some(keys) = nodes.get_mut(&before)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                nodes.remove(&before);
+            }
+        }
+        if let Some(after) = after {
+            nodes.entry(after).or_default().insert(key.clone());
+        }
+    }
+}
+
+/// What Services see of a pod beyond its name and address.
+fn endpoint_face(pod: &Pod) -> impl PartialEq + '_ {
+    (&pod.labels, &pod.addresses, pod.ready, pod.host_network, &pod.named_ports)
+}
+
+/// The addresses that are a pod's own: a host-network pod has none, it shares its node's.
+fn claimed(pod: Option<&Pod>) -> BTreeSet<IpAddr> {
+    let own = pod.filter(|pod| !pod.host_network);
+    own.map(|pod| pod.addresses.iter().copied().collect()).unwrap_or_default()
+}

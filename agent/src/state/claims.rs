@@ -1,0 +1,95 @@
+//! Who claims which address, and whether that answers whose it is.
+//!
+//! Entry point: [`Claims`]. An address with two claimants belongs to nobody here: whose it is must
+//! never be guessed, since an identity hangs on it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::model::NamespacedName;
+
+type Claimants = Arc<[NamespacedName]>;
+
+/// Addresses and the objects that claim them; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims {
+    all: imbl::HashMap<IpAddr, Claimants>,
+    contested: imbl::OrdMap<IpAddr, Claimants>,
+}
+
+impl Claims {
+    /// The one object that claims `address`.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<&NamespacedName> {
+        match self.claimants(address) {
+            [owner] => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// All that claim `address`, sorted.
+    pub(super) fn claimants(&self, address: IpAddr) -> &[NamespacedName] {
+        self.all.get(&address).map_or(&[], |claimants| claimants)
+    }
+
+    /// Addresses with several claimants, sorted.
+    pub(super) fn contested(&self) -> impl Iterator<Item = (IpAddr, &[NamespacedName])> {
+        self.contested.iter().map(|(address, claimants)| (*address, &**claimants))
+    }
+
+    /// Whether nobody claims anything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Notes that `claimant` claims `address`.
+    pub(super) fn claim(&mut self, address: IpAddr, claimant: &NamespacedName) {
+        let claimants = self.claimants(address);
+        if let Err(at) = claimants.binary_search(claimant) {
+            let (before, after) = claimants.split_at(at);
+            let claimants = before.iter().chain([claimant]).chain(after).cloned().collect();
+            self.set(address, claimants);
+        }
+    }
+
+    /// Notes that `claimant` claims `address` no more.
+    pub(super) fn release(&mut self, address: IpAddr, claimant: &NamespacedName) {
+        let rest = self.claimants(address).iter().filter(|other| *other != claimant).cloned().collect();
+        self.set(address, rest);
+    }
+
+    fn set(&mut self, address: IpAddr, claimants: Claimants) {
+        if claimants.len() > 1 {
+            self.contested.insert(address, claimants.clone());
+        } else {
+            self.contested.remove(&address);
+        }
+        if claimants.is_empty() {
+            self.all.remove(&address);
+        } else {
+            self.all.insert(address, claimants);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_somebodys_only_while_one_claims_it() {
+        let (a, b) = (NamespacedName::new("shop", "a"), NamespacedName::new("shop", "b"));
+        let address: IpAddr = "10.0.0.1".parse().expect("an address");
+        let mut claims = Claims::default();
+        claims.claim(address, &b);
+        claims.claim(address, &b);
+        assert_eq!(claims.owner(address), Some(&b));
+        claims.claim(address, &a);
+        assert_eq!(claims.owner(address), None);
+        assert_eq!(claims.contested().collect::<Vec<_>>(), [(address, &[a.clone(), b.clone()][..])]);
+        claims.release(address, &b);
+        assert_eq!(claims.owner(address), Some(&a));
+        assert_eq!(claims.contested().count(), 0);
+        claims.release(address, &a);
+        assert!(claims.is_empty());
+    }
+}

@@ -1,0 +1,245 @@
+//! Kubernetes objects trimmed to what the mesh uses, already parsed: what a source hands to [`State`].
+//!
+//! Entry points: [`Event`], [`Object`]. Knows neither YAML nor the Kubernetes API's own types; a source
+//! turns those into these and reports what cannot be turned.
+//!
+//! [`State`]: super::State
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use super::{
+    annotations::MeshSettings,
+    model::{NamespacedName, Node, ObjectKey},
+};
+use crate::policy::{Policy, PolicyKey};
+
+/// One change of the cluster's objects.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The object was created, or is now like this.
+    Apply(Object),
+    /// The object is gone.
+    Delete(ObjectKey),
+}
+
+/// An object of a kind that the mesh looks at. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// v1 Namespace.
+    Namespace(Arc<Namespace>),
+    /// v1 Node.
+    Node(Arc<Node>),
+    /// v1 Pod.
+    Pod(Arc<Pod>),
+    /// v1 Service.
+    Service(Arc<ServiceSpec>),
+    /// discovery.k8s.io/v1 EndpointSlice.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// weir.dev/v1alpha1 AccessPolicy.
+    AccessPolicy(Arc<Policy>),
+}
+
+/// The kinds of [`Object`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// v1 Namespace.
+    Namespace,
+    /// v1 Node.
+    Node,
+    /// v1 Pod.
+    Pod,
+    /// v1 Service.
+    Service,
+    /// discovery.k8s.io/v1 EndpointSlice.
+    EndpointSlice,
+    /// weir.dev/v1alpha1 AccessPolicy.
+    AccessPolicy,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// What its annotations ask for its pods.
+    pub settings: MeshSettings,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub key: NamespacedName,
+    /// `metadata.uid`, or the key's text.
+    pub uid: Arc<str>,
+    /// See [`Workload::owner`](super::model::Workload::owner).
+    pub owner: Arc<str>,
+    /// See [`Workload::owner_kind`](super::model::Workload::owner_kind).
+    pub owner_kind: &'static str,
+    /// `spec.nodeName`, empty while unscheduled.
+    pub node: Arc<str>,
+    /// `spec.serviceAccountName`, or `default`.
+    pub service_account: Arc<str>,
+    /// `metadata.labels`.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// The first address of each family of `status.podIPs`.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// `status.phase` is Succeeded or Failed: it runs no more, and its address may be another's.
+    pub finished: bool,
+    /// Whether it takes traffic: not being deleted, and its condition `Ready`, if it has one, is true.
+    pub ready: bool,
+    /// Named TCP ports of its containers; of two with one name the first counts.
+    pub named_ports: BTreeMap<Arc<str>, u16>,
+    /// See [`Workload::probe_ports`](super::model::Workload::probe_ports).
+    pub probe_ports: Vec<u16>,
+    /// What its annotations ask.
+    pub settings: MeshSettings,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Namespace and name.
+    pub key: NamespacedName,
+    /// `spec.clusterIPs`; empty for a headless Service.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.ports`, those of TCP.
+    pub ports: Vec<PortSpec>,
+    /// `spec.selector`; empty when somebody else writes its EndpointSlices.
+    pub selector: BTreeMap<String, String>,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+}
+
+/// One TCP port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    /// `port`.
+    pub port: u16,
+    /// `name`, empty when absent.
+    pub name: Arc<str>,
+    /// `appProtocol`.
+    pub app_protocol: Option<Arc<str>>,
+    /// `targetPort`, which matters only where endpoints are derived from pods.
+    pub target: TargetPort,
+}
+
+/// `spec.ports[].targetPort` of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// This number on every pod; the Service's own port when absent.
+    Number(u16),
+    /// The container port of this name, whatever its number on each pod.
+    Name(Arc<str>),
+}
+
+/// An EndpointSlice of a Service, with addresses of IPv4 or IPv6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub key: NamespacedName,
+    /// Label `kubernetes.io/service-name`.
+    pub service: Arc<str>,
+    /// `ports`, those of TCP: names (empty when absent) and numbers on the endpoints.
+    pub ports: Vec<(Arc<str>, u16)>,
+    /// `endpoints`.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One of an EndpointSlice's `endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The first of `addresses`, the only one with a meaning.
+    pub address: IpAddr,
+    /// `conditions.ready` is not false.
+    pub ready: bool,
+    /// `targetRef`, when it is a Pod.
+    pub pod: Option<NamespacedName>,
+}
+
+impl Object {
+    /// The kind and name.
+    pub fn key(&self) -> ObjectKey {
+        let (namespace, name) = match self {
+            Object::Namespace(namespace) => ("".into(), namespace.name.clone()),
+            Object::Node(node) => ("".into(), node.name.clone()),
+            Object::Pod(pod) => (pod.key.namespace.clone(), pod.key.name.clone()),
+            Object::Service(service) => (service.key.namespace.clone(), service.key.name.clone()),
+            Object::EndpointSlice(slice) => (slice.key.namespace.clone(), slice.key.name.clone()),
+            Object::AccessPolicy(policy) => {
+                let PolicyKey { namespace, name } = policy.key();
+                (namespace.clone(), name.clone())
+            }
+        };
+        ObjectKey { kind: self.kind().word().into(), namespace, name }
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Namespace(_) => Kind::Namespace,
+            Object::Node(_) => Kind::Node,
+            Object::Pod(_) => Kind::Pod,
+            Object::Service(_) => Kind::Service,
+            Object::EndpointSlice(_) => Kind::EndpointSlice,
+            Object::AccessPolicy(_) => Kind::AccessPolicy,
+        }
+    }
+}
+
+macro_rules! object_of {
+    ($($kind:ident: $type:ty),*) => {$(
+        impl From<$type> for Object {
+            fn from(object: $type) -> Self {
+                Object::$kind(Arc::new(object))
+            }
+        }
+    )*};
+}
+
+object_of!(Namespace: Namespace, Node: Node, Pod: Pod, Service: ServiceSpec, EndpointSlice: EndpointSlice,
+    AccessPolicy: Policy);
+
+impl Kind {
+    /// Every kind, in the order in which people think of them.
+    pub const ALL: [Kind; 6] =
+        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::AccessPolicy];
+
+    /// The word of the field `kind`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Namespace => "Namespace",
+            Kind::Node => "Node",
+            Kind::Pod => "Pod",
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
+            Kind::AccessPolicy => "AccessPolicy",
+        }
+    }
+
+    /// Whether its objects are in namespaces.
+    pub fn namespaced(self) -> bool {
+        !matches!(self, Kind::Namespace | Kind::Node)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(word: &str) -> Result<Self, UnknownKind> {
+        Kind::ALL.into_iter().find(|kind| kind.word() == word).ok_or(UnknownKind)
+    }
+}
+
+/// The word is not a kind that the mesh looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, AccessPolicy")]
+pub struct UnknownKind;

@@ -1,0 +1,201 @@
+//! The cluster as it was at one moment, for any number of readers.
+//!
+//! Entry point: [`Snapshot`]. Immutable and made of persistent maps, so that taking one costs the same
+//! however large the cluster is. Knows nothing of the objects it came from.
+
+use std::{net::IpAddr, sync::Arc};
+
+use arc_swap::ArcSwapOption;
+
+use super::{
+    claims::Claims,
+    input::Kind,
+    model::{NamespacedName, Node, ObjectKey, Service, ServicePort, Workload},
+};
+use crate::policy::{Applicable, PolicyIndex, Target};
+
+/// An immutable view of the cluster's state.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// Grows with everything that changes.
+    pub generation: u64,
+    /// Grows when a decision about a connection could differ from before: with policies, and with the
+    /// identity, labels, services, addresses, enrolment or `mtls` of a workload.
+    pub policy_generation: u64,
+    pub(super) workloads: imbl::OrdMap<NamespacedName, Arc<Known>>,
+    pub(super) workload_addresses: Claims,
+    pub(super) workloads_of_node: imbl::HashMap<Arc<str>, imbl::OrdSet<NamespacedName>>,
+    pub(super) services: imbl::OrdMap<NamespacedName, Arc<Service>>,
+    pub(super) service_addresses: Claims,
+    pub(super) nodes: imbl::OrdMap<Arc<str>, Arc<Node>>,
+    pub(super) policies: PolicyIndex,
+    pub(super) policies_version: u64,
+}
+
+/// A workload, with the policies that select it once somebody has asked for them.
+pub(super) struct Known {
+    pub(super) workload: Arc<Workload>,
+    /// Shared by all snapshots that have this very workload; the version says by which policies.
+    applicable: ArcSwapOption<(u64, Arc<Applicable>)>,
+}
+
+/// An address that several objects of one kind claim. None of them has it until one lets go.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Conflict {
+    /// The address.
+    pub address: IpAddr,
+    /// The pods, or Services, that claim it.
+    pub claimants: Vec<ObjectKey>,
+}
+
+impl Snapshot {
+    pub(super) fn new(policies: PolicyIndex) -> Self {
+        Self {
+            generation: 0,
+            policy_generation: 0,
+            workloads: Default::default(),
+            workload_addresses: Default::default(),
+            workloads_of_node: Default::default(),
+            services: Default::default(),
+            service_addresses: Default::default(),
+            nodes: Default::default(),
+            policies,
+            policies_version: 0,
+        }
+    }
+
+    /// Every pod that is not finished, in the order of their names.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values().map(|known| &known.workload)
+    }
+
+    /// The pod with this name.
+    pub fn workload(&self, key: &NamespacedName) -> Option<&Arc<Workload>> {
+        self.workloads.get(key).map(|known| &known.workload)
+    }
+
+    /// The pod whose own address `address` is: none for a node's address, whatever host-network pods
+    /// are there, and none while two pods claim it.
+    pub fn workload_by_address(&self, address: IpAddr) -> Option<&Arc<Workload>> {
+        self.workload(self.workload_addresses.owner(address.to_canonical())?)
+    }
+
+    /// The pods on a node, in the order of their names.
+    pub fn workloads_on_node(&self, node: &str) -> impl Iterator<Item = &Arc<Workload>> {
+        let keys = self.workloads_of_node.get(node).into_iter().flatten();
+        keys.filter_map(|key| self.workload(key))
+    }
+
+    /// Every Service, in the order of their names.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// The Service with this name.
+    pub fn service(&self, key: &NamespacedName) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// The Service with this cluster address, and its TCP port with this number. Its endpoints can be of
+    /// both families when the Service's addresses are.
+    pub fn service_by_address(&self, address: IpAddr, port: u16) -> Option<(&Arc<Service>, &ServicePort)> {
+        let service = self.service(self.service_addresses.owner(address.to_canonical())?)?;
+        service.ports.iter().find(|of| of.port == port).map(|port| (service, port))
+    }
+
+    /// Whether `address` is some Service's, whatever its ports.
+    pub fn is_service_address(&self, address: IpAddr) -> bool {
+        !self.service_addresses.claimants(address.to_canonical()).is_empty()
+    }
+
+    /// Every node, in the order of their names.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// The node with this name.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// The addresses of a node, empty when the node is not known.
+    pub fn node_addresses(&self, node: &str) -> Vec<IpAddr> {
+        self.node(node).map(|node| node.addresses.clone()).unwrap_or_default()
+    }
+
+    /// Every policy in force.
+    pub fn policies(&self) -> &PolicyIndex {
+        &self.policies
+    }
+
+    /// The policies that select `workload`, remembered until it or any policy changes.
+    pub fn applicable(&self, workload: &Workload) -> Arc<Applicable> {
+        let known = self.workloads.get(&workload.key);
+        let Some(known) = known.filter(|known| std::ptr::eq(&*known.workload, workload)) else {
+            return self.select(workload);
+        };
+        if let Some((version, applicable)) = known.applicable.load().as_deref()
+            && *version == self.policies_version
+        {
+            return applicable.clone();
+        }
+        let applicable = self.select(workload);
+        known.applicable.store(Some(Arc::new((self.policies_version, applicable.clone()))));
+        applicable
+    }
+
+    /// Addresses that several pods, or several Services, claim.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        let pods = self.workload_addresses.contested().map(|conflict| (Kind::Pod, conflict));
+        let services = self.service_addresses.contested().map(|conflict| (Kind::Service, conflict));
+        let conflict = |(kind, (address, claimants)): (Kind, (IpAddr, &[NamespacedName]))| Conflict {
+            address,
+            claimants: claimants.iter().map(|key| key.object_key(kind)).collect(),
+        };
+        pods.chain(services).map(conflict).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.workloads.is_empty()
+            && self.workload_addresses.is_empty()
+            && self.workloads_of_node.is_empty()
+            && self.services.is_empty()
+            && self.service_addresses.is_empty()
+            && self.nodes.is_empty()
+            && self.policies.is_empty()
+    }
+
+    fn select(&self, workload: &Workload) -> Arc<Applicable> {
+        let target = Target {
+            namespace: &workload.key.namespace,
+            labels: &workload.labels,
+            services: &workload.services,
+        };
+        self.policies.select(&target)
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
+            .field("policy_generation", &self.policy_generation)
+            .field("workloads", &self.workloads.len())
+            .field("services", &self.services.len())
+            .field("nodes", &self.nodes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Known {
+    pub(super) fn new(workload: Workload) -> Self {
+        Self { workload: Arc::new(workload), applicable: ArcSwapOption::empty() }
+    }
+}
+
+impl NamespacedName {
+    pub(super) fn object_key(&self, kind: Kind) -> ObjectKey {
+        ObjectKey { kind: kind.word().into(), namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+}

@@ -1,0 +1,7 @@
+//! State as its readers see it: sentences about enrolment, Services, addresses, generations and order.
+
+mod cluster;
+mod convergence;
+mod scale;
+mod services;
+mod workloads;

@@ -3,6 +3,7 @@
 //! `run` wires them together; `cli` is the command line. Everything else is a part.
 
 pub mod addr;
+pub mod ca;
 pub mod flows;
 pub mod identity;
 pub mod state;

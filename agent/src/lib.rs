@@ -4,6 +4,7 @@
 
 pub mod addr;
 pub mod ca;
+pub mod certs;
 pub mod flows;
 pub mod identity;
 pub mod state;

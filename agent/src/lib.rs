@@ -3,8 +3,16 @@
 //! `run` wires them together; `cli` is the command line. Everything else is a part.
 
 pub mod addr;
+pub mod admin;
+pub mod ca;
+pub mod certs;
+pub mod cli;
 pub mod datapath;
 pub mod flows;
 pub mod identity;
+pub mod metrics;
 pub mod policy;
+pub mod proxy;
 pub mod state;
+pub mod sync;
+pub mod tunnel;

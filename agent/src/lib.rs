@@ -5,4 +5,6 @@
 pub mod addr;
 pub mod flows;
 pub mod identity;
+pub mod proxy;
 pub mod state;
+pub mod tunnel;

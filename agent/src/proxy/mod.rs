@@ -1,0 +1,3 @@
+//! One connection through the agent: accept, decide, carry, record.
+
+pub mod copy;

@@ -1,0 +1,32 @@
+//! HBONE: one TCP connection as one HTTP/2 CONNECT stream over a pooled, mutually authenticated TLS session.
+//!
+//! Entry points: [`Pool`] opens streams to other nodes' pods, [`serve`] takes them in. Everything lives
+//! on one worker's current-thread runtime inside a `LocalSet`; nothing here is `Send`. This module must
+//! not know policy, workloads or flow records: it verifies identities and carries words.
+
+mod buffers;
+mod error;
+mod headers;
+mod pool;
+mod server;
+mod session;
+mod stream;
+mod tls;
+mod tls_stream;
+mod verify;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use buffers::{CHUNK, Chunk};
+pub use error::{Bound, SessionError, TunnelError};
+pub use headers::{Baggage, ConnectRequest, HeaderError, Refusal, RefusalStatus, WorkloadType};
+pub use pool::{Pool, PoolKey, PoolOptions, PoolStats};
+pub use server::{Incoming, ServerOptions, serve};
+pub use stream::{ReceiveHalf, SendHalf, Stream};
+pub use tls::{TlsConfigs, TlsInfo};
+
+/// The port on which every pod of the mesh takes tunnels in.
+pub const TUNNEL_PORT: u16 = 15008;

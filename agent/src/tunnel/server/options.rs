@@ -1,0 +1,64 @@
+//! Bounds and times of the side that takes sessions in.
+//!
+//! Entry point: [`ServerOptions`].
+
+use std::time::Duration;
+
+/// Bytes of one stream that HTTP/2 may hold before they are encrypted.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// How sessions are taken in, bounded and ended.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Bound on TLS and HTTP/2's preface together.
+    pub handshake_timeout: Duration,
+    /// A session without streams, on which nothing came for so long, ends. Longer than the clients' 5 min.
+    pub idle_timeout: Duration,
+    /// A session on which nothing came for so long is asked by PING.
+    pub ping_interval: Duration,
+    /// A peer that does not answer a PING for so long is gone.
+    pub ping_timeout: Duration,
+    /// Time that streams have to end after a shutdown.
+    pub drain: Duration,
+    /// Streams of one session at a time.
+    pub streams_per_session: u32,
+    /// Largest header block, in bytes as RFC 9113 §6.5.2 counts them.
+    pub headers: u32,
+    /// Bytes that one stream may receive ahead of its application.
+    pub stream_window: u32,
+    /// Bytes that one session may receive ahead of its applications; bounds its memory.
+    pub connection_window: u32,
+    /// Largest frame that is taken.
+    pub frame: u32,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+            streams_per_session: 1024,
+            headers: 16 * 1024,
+            stream_window: 1024 * 1024,
+            connection_window: 16 * 1024 * 1024,
+            frame: 1024 * 1024,
+        }
+    }
+}
+
+impl ServerOptions {
+    pub(super) fn builder(&self) -> h2::server::Builder {
+        let mut builder = h2::server::Builder::new();
+        builder
+            .max_concurrent_streams(self.streams_per_session)
+            .max_header_list_size(self.headers)
+            .initial_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_frame_size(self.frame)
+            .max_send_buffer_size(SEND_BUFFER);
+        builder
+    }
+}

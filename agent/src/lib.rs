@@ -3,6 +3,9 @@
 //! `run` wires them together; `cli` is the command line. Everything else is a part.
 
 pub mod addr;
+pub mod admin;
 pub mod flows;
 pub mod identity;
+pub mod metrics;
+mod serve;
 pub mod state;

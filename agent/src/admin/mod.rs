@@ -1,0 +1,73 @@
+//! The agent's API: HTTP/1.1 with JSON lines on a Unix socket, for root on this node only.
+//!
+//! Entry points: [`bind`], [`serve`]; whoever knows the agent's state implements [`AdminSource`].
+//! Flows are served from the recorder's ring. Knows nothing of how anything is computed.
+
+mod api;
+pub mod query;
+pub mod report;
+mod socket;
+
+use std::{future::Future, io, os::unix::net::UnixListener, sync::Arc, time::Duration};
+
+pub use self::{
+    report::{
+        Answer, Considered, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus, StatusReport,
+        WorkloadStatus,
+    },
+    socket::{Socket, bind},
+};
+pub use crate::flows::audit::AuditRow;
+use crate::{
+    flows::Flows,
+    metrics::{Metrics, catalogue},
+    serve::{self, Limits},
+};
+
+/// Enough for every operator and script on one node; a follower may stay for a day.
+const LIMITS: Limits = Limits { connections: 64, lifetime: Duration::from_secs(86_400) };
+
+/// What the API asks of the agent. Called on the API's task: it must be quick and must not block.
+pub trait AdminSource: Send + Sync {
+    /// The agent as it is now.
+    fn status(&self) -> StatusReport;
+
+    /// What audit policies would have denied ([`Flows::audit`] has counted it).
+    fn audit(&self) -> Vec<AuditRow>;
+
+    /// What would be decided, and by which rule.
+    ///
+    /// # Errors
+    /// When the query names what does not exist, or cannot be answered.
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError>;
+
+    /// Objects and files that could not be used.
+    fn problems(&self) -> Vec<Problem> {
+        self.status().problems
+    }
+}
+
+/// Serves on `listener` until `shutdown`; must run inside a tokio runtime.
+///
+/// # Errors
+/// When the listener cannot be made asynchronous.
+pub async fn serve(
+    listener: UnixListener,
+    source: Arc<dyn AdminSource>,
+    flows: Flows,
+    metrics: &Metrics,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let refused = metrics.counters(&catalogue::HTTP_REFUSED).with(&["admin"]);
+    let handler = move |request: hyper::Request<hyper::body::Incoming>| {
+        let response = api::answer(request.method(), request.uri(), &*source, &flows);
+        std::future::ready(response)
+    };
+    serve::serve(listener, LIMITS, refused, handler, shutdown).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

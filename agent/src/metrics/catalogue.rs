@@ -1,0 +1,204 @@
+//! Every metric that the agent can serve: name, kind, labels, help.
+//!
+//! Entry points: the constants, and [`ALL`]. A metric cannot be registered without a definition from
+//! here, and a test fails when `docs/metrics.md` does not name one. Knows no values.
+
+/// What one metric is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Definition {
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+/// How a metric's values go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up, from 0 at the agent's start; the name ends in `_total`.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+impl Definition {
+    /// The name as it is served.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How its values go.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The names of its labels.
+    pub fn labels(&self) -> &'static [&'static str] {
+        self.labels
+    }
+
+    /// What it counts, in words.
+    pub fn help(&self) -> &'static str {
+        self.help
+    }
+}
+
+macro_rules! catalogue {
+    ($($id:ident = $kind:ident $name:literal $labels:expr, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $id: Definition =
+                Definition { name: $name, kind: Kind::$kind, labels: $labels, help: $help };
+        )*
+
+        /// Every definition.
+        pub const ALL: &[&Definition] = &[$(&$id),*];
+    };
+}
+
+/// Labels of Istio's standard TCP metrics.
+pub const ISTIO_LABELS: &[&str] = &[
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "source_app",
+    "source_version",
+    "source_cluster",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_app",
+    "destination_version",
+    "destination_cluster",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "request_protocol",
+    "response_flags",
+    "connection_security_policy",
+];
+
+catalogue! {
+    TCP_OPENED = Counter "istio_tcp_connections_opened_total" ISTIO_LABELS, "Connections opened";
+    TCP_CLOSED = Counter "istio_tcp_connections_closed_total" ISTIO_LABELS, "Connections closed, failed ones included";
+    TCP_FAILED = Counter "istio_tcp_connections_failed_total" ISTIO_LABELS, "Connections that were denied or failed";
+    TCP_SENT = Counter "istio_tcp_sent_bytes_total" ISTIO_LABELS, "Bytes of responses, destination to source";
+    TCP_RECEIVED = Counter "istio_tcp_received_bytes_total" ISTIO_LABELS, "Bytes of requests, source to destination";
+
+    FLOWS = Counter "weir_flows_total" &["direction", "path", "verdict", "reason"], "Flow records made";
+    FLOWS_LOST = Counter "weir_flows_lost_total" &["where"],
+        "Flow records lost: before they were recorded (queue), or before a follower read them (follower)";
+    FLOWS_EVICTED = Counter "weir_flows_evicted_total" &[], "Flow records that left the ring to make room for newer ones";
+    FLOWS_STORED = Gauge "weir_flows_stored" &[], "Flow records in the ring";
+    FLOWS_STORED_BYTES = Gauge "weir_flows_stored_bytes" &[], "Memory of the flow records in the ring, estimated";
+    CONNECTIONS = Gauge "weir_connections" &["direction", "path"], "Connections that live now";
+    LIMIT_REFUSALS = Counter "weir_limit_refusals_total" &["limit"], "What a bound on connections, sessions, streams or memory turned away";
+
+    POLICY_VERDICTS = Counter "weir_policy_verdicts_total" &["policy", "action", "verdict"],
+        "Connections judged on this node, by the rule that decided";
+    POLICY_AUDIT_DENIALS = Counter "weir_policy_audit_denials_total"
+        &["policy", "source_workload_namespace", "source_workload", "destination_workload_namespace", "destination_workload"],
+        "Connections that an audit policy would have denied";
+    POLICY_AUDIT_UNCOUNTED = Counter "weir_policy_audit_uncounted_total" &[],
+        "Would-be denials for which the table behind weir policy audit had no room";
+
+    OBJECTS = Gauge "weir_objects" &["kind"], "Objects in force";
+    OBJECT_PROBLEMS = Gauge "weir_object_problems" &["kind"], "Objects, or files, that could not be used";
+    STATE_GENERATION = Gauge "weir_state_generation" &[], "Generation of the snapshot in force";
+    POLICY_GENERATION = Gauge "weir_policy_generation" &[], "Generation of the policy in force";
+    STATE_AGE = Gauge "weir_state_age_seconds" &[], "Time since the source of the state was last in step";
+    WORKLOADS = Gauge "weir_workloads" &["state"], "Workloads on this node: enrolled, captured";
+
+    MAP_ENTRIES = Gauge "weir_map_entries" &["map"], "Entries in a kernel map";
+    MAP_CAPACITY = Gauge "weir_map_capacity" &["map"], "Entries that a kernel map can hold";
+    MAP_FULL = Counter "weir_map_full_total" &["map"], "Entries for which a kernel map had no room";
+    DRIFT_REPAIRS = Counter "weir_drift_repairs_total" &["map"], "Entries of a kernel map that were not what the state says, and were mended";
+    EVENTS_LOST = Counter "weir_events_lost_total" &[], "Kernel events for which the ring buffer had no room";
+    KERNEL_ERRORS = Counter "weir_kernel_errors_total" &["program", "error"], "Errors that a kernel program turned into a verdict";
+
+    CERTIFICATES = Gauge "weir_certificates" &["state"], "Certificates of workloads on this node: valid, pending, expired";
+    CERTIFICATE_EXPIRY = Gauge "weir_certificate_expiry_seconds" &[], "When the first certificate in use expires, in seconds since the epoch";
+    CERTIFICATE_ISSUES = Counter "weir_certificate_issues_total" &["result"], "Certificates asked of the authority: ok, failed";
+
+    TUNNEL_SESSIONS = Gauge "weir_tunnel_sessions" &["role"], "Tunnel sessions that live now: client, server";
+    TUNNEL_STREAMS = Gauge "weir_tunnel_streams" &["role"], "Tunnel streams that live now: client, server";
+    TUNNEL_SESSIONS_ENDED = Counter "weir_tunnel_sessions_ended_total" &["role", "reason"], "Tunnel sessions that ended";
+
+    BUILD_INFO = Gauge "weir_agent_build_info" &["version"], "1, with the agent's version";
+    READY = Gauge "weir_agent_ready" &[], "1 when the agent is ready, else 0";
+    START_TIME = Gauge "weir_agent_start_time_seconds" &[], "When the agent started, in seconds since the epoch";
+    HTTP_REFUSED = Counter "weir_http_connections_refused_total" &["server"], "Connections to the agent's own servers that a bound or a peer check refused: admin, metrics";
+    SERIES_REFUSED = Counter "weir_metrics_series_refused_total" &["metric"], "Updates of series for which a metric had no room";
+    RESIDENT_MEMORY = Gauge "process_resident_memory_bytes" &[], "Resident memory of the agent";
+    CPU_SECONDS = Counter "process_cpu_seconds_total" &[], "CPU time of the agent, user and system";
+    OPEN_FDS = Gauge "process_open_fds" &[], "Open file descriptors of the agent";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+    use crate::flows::words::Reason;
+
+    fn document(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The names in the first column of a document's tables.
+    fn rows(document: &str) -> Vec<String> {
+        let first = |line: &str| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name.to_owned());
+        document.lines().filter_map(first).collect()
+    }
+
+    #[test]
+    fn every_metric_is_documented_with_its_labels_and_no_other_is() {
+        let text = document("metrics.md");
+        let documented: BTreeSet<String> = rows(&text).into_iter().collect();
+        let defined: BTreeSet<String> = ALL.iter().map(|metric| metric.name().to_owned()).collect();
+        assert_eq!(documented, defined);
+        for metric in ALL.iter().filter(|metric| metric.labels() != ISTIO_LABELS) {
+            let row = text.lines().find(|line| line.starts_with(&format!("| `{}`", metric.name())));
+            for label in metric.labels() {
+                assert!(
+                    row.is_some_and(|row| row.contains(&format!("`{label}`"))),
+                    "{} {label}",
+                    metric.name()
+                );
+            }
+        }
+        for label in ISTIO_LABELS {
+            let end = label.strip_prefix("source_").or(label.strip_prefix("destination_"));
+            let short = end.map(|end| format!("_{end}`"));
+            let named = |name: &str| text.contains(name);
+            assert!(named(&format!("`{label}`")) || short.is_some_and(|short| named(&short)), "{label}");
+        }
+    }
+
+    #[test]
+    fn every_reason_is_documented_and_no_other_is() {
+        let documented = rows(&document("reasons.md"));
+        let defined: Vec<String> = Reason::ALL.iter().map(|reason| reason.word().to_owned()).collect();
+        assert_eq!(documented, defined);
+    }
+
+    #[test]
+    fn names_are_unique_and_only_counters_end_in_total() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name()).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            assert_eq!(
+                metric.name().ends_with("_total"),
+                metric.kind() == Kind::Counter,
+                "{}",
+                metric.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What flow records say, as metrics.
+//!
+//! Entry point: [`FlowMetrics`], which the flows' collector task tells of every record. Verdicts of policy
+//! are counted when they are made: when a connection opens, or when a live one is denied.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+pub use super::istio::ClusterNames;
+use super::{
+    Counter, Metrics, catalogue,
+    istio::TcpMetrics,
+    series::{MOST_SERIES, Series},
+};
+use crate::flows::record::{FlowRecord, PolicyRef, Verdict};
+
+/// The metrics that flows feed.
+#[derive(Clone, Debug)]
+pub struct FlowMetrics {
+    tcp: Arc<Mutex<TcpMetrics>>,
+    flows: Arc<Series<Counter>>,
+    verdicts: Arc<Series<Counter>>,
+    audit_denials: Arc<Series<Counter>>,
+    /// Would-be denials that the audit table had no room for.
+    pub audit_uncounted: Counter,
+    /// Records lost because the collector did not keep up.
+    pub lost_in_queue: Counter,
+    /// Records that left the ring before a follower read them.
+    pub lost_by_followers: Counter,
+}
+
+impl FlowMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics, names: ClusterNames) -> Self {
+        let tcp = Arc::new(Mutex::new(TcpMetrics::new(names, MOST_SERIES)));
+        for definition in [
+            &catalogue::TCP_OPENED,
+            &catalogue::TCP_CLOSED,
+            &catalogue::TCP_FAILED,
+            &catalogue::TCP_SENT,
+            &catalogue::TCP_RECEIVED,
+        ] {
+            let tcp = tcp.clone();
+            metrics.read(definition, move || lock(&tcp).samples(definition));
+        }
+        let refused = tcp.clone();
+        metrics.also_refused("istio_tcp", move || lock(&refused).refused());
+        let lost = metrics.counters(&catalogue::FLOWS_LOST);
+        Self {
+            tcp,
+            flows: metrics.counters(&catalogue::FLOWS),
+            verdicts: metrics.counters(&catalogue::POLICY_VERDICTS),
+            audit_denials: metrics.counters(&catalogue::POLICY_AUDIT_DENIALS),
+            audit_uncounted: metrics.counter(&catalogue::POLICY_AUDIT_UNCOUNTED),
+            lost_in_queue: lost.with(&["queue"]),
+            lost_by_followers: lost.with(&["follower"]),
+        }
+    }
+
+    /// A connection began, and was judged.
+    pub fn opened(&self, flow: &FlowRecord) {
+        lock(&self.tcp).opened(flow, Instant::now());
+        self.judged(flow);
+    }
+
+    /// A connection that was announced as opened has ended.
+    pub fn closed(&self, flow: &FlowRecord) {
+        self.ended(flow);
+        if flow.verdict == Verdict::Denied {
+            self.count_verdict(flow);
+        }
+    }
+
+    /// A connection that was never announced has ended, or was refused.
+    pub fn whole(&self, flow: &FlowRecord) {
+        lock(&self.tcp).opened(flow, Instant::now());
+        self.judged(flow);
+        self.ended(flow);
+    }
+
+    fn ended(&self, flow: &FlowRecord) {
+        lock(&self.tcp).closed(flow, Instant::now());
+        let reason = flow.reason.map_or("", |reason| reason.word());
+        self.flows.with(&[flow.direction.word(), flow.path.word(), flow.verdict.word(), reason]).inc();
+    }
+
+    fn judged(&self, flow: &FlowRecord) {
+        self.count_verdict(flow);
+        let Some(audit) = flow.audit.as_ref().filter(|_| flow.judged_here) else { return };
+        let text = |text: &Option<Arc<str>>| text.clone().unwrap_or_else(|| "unknown".into());
+        let labels = [
+            policy_label(audit).into(),
+            text(&flow.source.namespace),
+            text(&flow.source.workload),
+            text(&flow.destination.namespace),
+            text(&flow.destination.workload),
+        ];
+        self.audit_denials.with(&labels.each_ref().map(|label: &Arc<str>| &**label)).inc();
+    }
+
+    fn count_verdict(&self, flow: &FlowRecord) {
+        if !flow.judged_here {
+            return;
+        }
+        let (policy, action) = match &flow.policy {
+            Some(policy) => (policy_label(policy), &*policy.action),
+            None => ("none".into(), "none"),
+        };
+        self.verdicts.with(&[&policy, action, flow.verdict.word()]).inc();
+    }
+}
+
+/// `tier/namespace/name`, or `tier` alone where a tier's default decided.
+fn policy_label(policy: &PolicyRef) -> String {
+    if policy.name.is_empty() {
+        policy.tier.to_string()
+    } else {
+        format!("{}/{}/{}", policy.tier, policy.namespace, policy.name)
+    }
+}
+
+fn lock(tcp: &Mutex<TcpMetrics>) -> std::sync::MutexGuard<'_, TcpMetrics> {
+    tcp.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flows::record::{Reason, samples};
+
+    fn judged() -> FlowRecord {
+        let mut flow = samples::full();
+        flow.judged_here = true;
+        flow
+    }
+
+    fn has(metrics: &Metrics, line: &str) {
+        let text = metrics.text();
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+
+    #[test]
+    fn a_flow_is_counted_by_verdict_and_reason_and_its_policy_by_name() {
+        let metrics = Metrics::new("0");
+        FlowMetrics::new(&metrics, ClusterNames::default()).whole(&judged());
+        has(
+            &metrics,
+            r#"weir_flows_total{direction="outbound",path="tunnel",verdict="denied",reason="policy_denied"} 1"#,
+        );
+        has(
+            &metrics,
+            r#"weir_policy_verdicts_total{policy="application/shop/pay-callers",action="deny",verdict="denied"} 1"#,
+        );
+        has(
+            &metrics,
+            r#"weir_policy_audit_denials_total{policy="application/shop/pay-audit",source_workload_namespace="shop",source_workload="cart",destination_workload_namespace="shop",destination_workload="pay"} 1"#,
+        );
+    }
+
+    #[test]
+    fn the_end_that_did_not_judge_counts_no_verdict() {
+        let metrics = Metrics::new("0");
+        FlowMetrics::new(&metrics, ClusterNames::default()).whole(&samples::full());
+        assert!(!metrics.text().contains("weir_policy_verdicts_total{"));
+        assert!(!metrics.text().contains("weir_policy_audit_denials_total{"));
+    }
+
+    #[test]
+    fn a_verdict_is_counted_when_it_is_made_and_again_only_when_a_live_connection_is_denied() {
+        let metrics = Metrics::new("0");
+        let flows = FlowMetrics::new(&metrics, ClusterNames::default());
+        let mut flow = judged();
+        (flow.verdict, flow.reason, flow.policy) = (Verdict::Forwarded, None, None);
+        flows.opened(&flow);
+        flows.closed(&flow);
+        has(&metrics, r#"weir_policy_verdicts_total{policy="none",action="none",verdict="forwarded"} 1"#);
+        flows.opened(&flow);
+        (flow.verdict, flow.reason) = (Verdict::Denied, Some(Reason::NoLongerAllowed));
+        flow.policy = Some(PolicyRef {
+            tier: "security".into(),
+            namespace: "".into(),
+            name: "".into(),
+            rule: None,
+            action: "default-deny".into(),
+        });
+        flows.closed(&flow);
+        has(
+            &metrics,
+            r#"weir_policy_verdicts_total{policy="security",action="default-deny",verdict="denied"} 1"#,
+        );
+    }
+
+    #[test]
+    fn every_istio_metric_is_served_under_its_exact_name() {
+        let metrics = Metrics::new("0");
+        FlowMetrics::new(&metrics, ClusterNames::default()).whole(&judged());
+        let text = metrics.text();
+        for name in [
+            "istio_tcp_connections_opened_total",
+            "istio_tcp_connections_closed_total",
+            "istio_tcp_connections_failed_total",
+            "istio_tcp_sent_bytes_total",
+            "istio_tcp_received_bytes_total",
+        ] {
+            assert!(text.contains(&format!("\n{name}{{reporter=\"source\",")), "{name}\n{text}");
+        }
+    }
+}

@@ -6,13 +6,14 @@ pub mod addr;
 pub mod admin;
 pub mod ca;
 pub mod certs;
-pub mod cli;
+
 pub mod datapath;
 pub mod flows;
 pub mod identity;
 pub mod metrics;
 pub mod policy;
 pub mod proxy;
+pub mod serve;
 pub mod state;
 pub mod sync;
 pub mod tunnel;

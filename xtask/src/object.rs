@@ -36,9 +36,9 @@ pub(crate) fn ensure(checkout: &Checkout, toolchain: &Toolchain) -> Result<()> {
 /// Copies `built` without its debug sections (four fifths of it) but with BTF. The rustc that builds the
 /// agent ships a tool for that; without it the whole object is as good, only larger.
 fn strip(built: &Path, to: &Path) -> Result<()> {
-    if rust_objcopy().is_some_and(|mut objcopy| {
-        command::output(objcopy.arg("--strip-debug").arg(built).arg(to)).is_ok()
-    }) {
+    if rust_objcopy()
+        .is_some_and(|mut objcopy| command::output(objcopy.arg("--strip-debug").arg(built).arg(to)).is_ok())
+    {
         return Ok(());
     }
     fs::copy(built, to).with_context(|| built.display().to_string())?;

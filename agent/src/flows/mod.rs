@@ -3,14 +3,11 @@
 //! [`Recorder`] takes them in and never waits; a collector task puts them into a bounded ring and
 //! tells metrics; [`Flows`] reads the ring, once or as a follower.
 
-<<<<<<< HEAD
-mod policy_ref;
-=======
 pub mod audit;
 pub mod filter;
 mod packed;
+mod policy_ref;
 pub mod read;
->>>>>>> flows
 pub mod record;
 pub mod recorder;
 mod ring;

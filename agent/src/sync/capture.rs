@@ -120,9 +120,7 @@ impl Reconciler {
     }
 
     /// Enrolled pods of this node, but for those whose namespace another pod claims too.
-    fn wanted(
-        &self,
-    ) -> (BTreeMap<NamespacedName, Arc<Workload>>, BTreeMap<NamespacedName, CaptureError>) {
+    fn wanted(&self) -> (BTreeMap<NamespacedName, Arc<Workload>>, BTreeMap<NamespacedName, CaptureError>) {
         let mut claims: HashMap<u64, Vec<Arc<Workload>>> = HashMap::new();
         let mut wanted = BTreeMap::new();
         for workload in self.snapshot.workloads_on_node(&self.options.node) {
@@ -345,5 +343,11 @@ fn kernel_workload(workload: &Workload, virtual_port: u16) -> KernelWorkload {
     if !workload.skip.inbound_ports.is_empty() {
         flags |= workload::SKIPS_INBOUND;
     }
-    KernelWorkload { address4: of(IpAddr::is_ipv4), address6: of(IpAddr::is_ipv6), flags, virtual_port, pad: 0 }
+    KernelWorkload {
+        address4: of(IpAddr::is_ipv4),
+        address6: of(IpAddr::is_ipv6),
+        flags,
+        virtual_port,
+        pad: 0,
+    }
 }

@@ -18,11 +18,8 @@ impl Reconciler {
     /// Ends every live connection that is no longer allowed.
     pub(super) fn judge_again(&mut self) {
         self.workers.judge_again(self.snapshot.clone());
-        let pods: Vec<(Arc<LocalPod>, Arc<Workload>)> = self
-            .pods
-            .values()
-            .map(|captured| (captured.pod.clone(), captured.workload.clone()))
-            .collect();
+        let pods: Vec<(Arc<LocalPod>, Arc<Workload>)> =
+            self.pods.values().map(|captured| (captured.pod.clone(), captured.workload.clone())).collect();
         for (pod, workload) in &pods {
             let sockets = match diag::sockets(&pod.netns, diag::states::LIVE | diag::states::LISTEN) {
                 Ok(sockets) => sockets,
@@ -57,10 +54,8 @@ impl Reconciler {
     /// A connection that a pod of this node made, if it goes to another one.
     fn judge_dialled(&self, source: &Workload, socket: &TcpSocket) -> Option<Ending> {
         let destination = self.captured_at(socket.remote)?;
-        let source = Source {
-            identity: Some(&source.identity),
-            address: SourceAddress::Address(socket.local.ip()),
-        };
+        let source =
+            Source { identity: Some(&source.identity), address: SourceAddress::Address(socket.local.ip()) };
         self.judge(&destination, source, socket.remote.port())
     }
 

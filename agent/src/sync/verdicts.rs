@@ -54,29 +54,27 @@ pub fn of(applicable: &Applicable, source: Source<'_>) -> Vec<PortVerdict> {
         return vec![PortVerdict { port: ANY_PORT, action: action::ASK }];
     }
     let apart = classes.iter().filter(|(action, _)| *action == other).flat_map(|(_, class)| class.clone());
-    let mut verdicts: Vec<PortVerdict> = apart
-        .filter(|port| *port != ANY_PORT)
-        .map(|port| PortVerdict { port, action: other })
-        .collect();
+    let mut verdicts: Vec<PortVerdict> =
+        apart.filter(|port| *port != ANY_PORT).map(|port| PortVerdict { port, action: other }).collect();
     verdicts.push(PortVerdict { port: ANY_PORT, action: usual });
     verdicts
 }
 
 /// Verdicts for connections from one pod of this node to another: family, port, action.
-pub fn between(source: &Workload, destination: &Workload, applicable: &Applicable) -> Vec<(u16, PortVerdict)> {
+pub fn between(
+    source: &Workload,
+    destination: &Workload,
+    applicable: &Applicable,
+) -> Vec<(u16, PortVerdict)> {
     let mut verdicts = Vec::new();
     for family in [4u16, 6] {
         let of_family = |ip: &&IpAddr| ip.is_ipv4() == (family == 4);
-        let (Some(address), Some(_)) = (
-            source.addresses.iter().find(of_family),
-            destination.addresses.iter().find(of_family),
-        ) else {
+        let (Some(address), Some(_)) =
+            (source.addresses.iter().find(of_family), destination.addresses.iter().find(of_family))
+        else {
             continue;
         };
-        let source = Source {
-            identity: Some(&source.identity),
-            address: SourceAddress::Address(*address),
-        };
+        let source = Source { identity: Some(&source.identity), address: SourceAddress::Address(*address) };
         verdicts.extend(of(applicable, source).into_iter().map(|verdict| (family, verdict)));
     }
     verdicts

@@ -129,7 +129,7 @@ pub struct Datapath {
     directory: PathBuf,
     programs: Vec<Program>,
     have_set_retval: bool,
-    logger: Option<Ebpf>,
+    ebpf: Ebpf,
     /// The maps.
     pub tables: Tables,
     sockets: SocketMaker,
@@ -157,7 +157,7 @@ impl Datapath {
                 error: error.to_string(),
             })?;
         }
-        let cgroup = open_cgroup(&options.cgroup)?;
+        open_cgroup(&options.cgroup)?;
         let mut have_set_retval = true;
         let mut ebpf = load(&directory, &options, have_set_retval, 0)?;
         if let Err(error) = load_program(&mut ebpf, AT_CGROUP[0].0) {
@@ -170,13 +170,7 @@ impl Datapath {
         for (name, _) in &AT_CGROUP[1..] {
             load_program(&mut ebpf, name)?;
         }
-        let id = cgroup.metadata().map_err(|error| attach_error("programs", "the cgroup", error))?.ino();
-        let mut programs = Vec::new();
-        for (name, attach_type) in AT_CGROUP {
-            let to = Target { words: "the cgroup", fd: cgroup.as_fd(), id, is_cgroup: true, attach_type };
-            let path = directory.join("links").join(name);
-            programs.push(attach(name, program_fd(&ebpf, name)?.as_fd(), &to, &path)?);
-        }
+        let programs = attach_all(&ebpf, &options.cgroup, &directory)?;
         let tables = Tables::take(&mut ebpf)?;
         let sockets = SocketMaker::new(
             descriptor(map(&mut ebpf, "AGENT_SOCKETS")?)?,
@@ -185,8 +179,7 @@ impl Datapath {
         );
         let events = Events::new(RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?)
             .map_err(|error| attach_error("EVENTS", "the runtime", error))?;
-        let logger = options.log.then_some(ebpf);
-        let datapath = Self { options, directory, programs, have_set_retval, logger, tables, sockets };
+        let datapath = Self { options, directory, programs, have_set_retval, ebpf, tables, sockets };
         Ok((datapath, events))
     }
 
@@ -200,9 +193,23 @@ impl Datapath {
         &self.programs
     }
 
-    /// The object whose log ring aya-log reads, once, when logging was asked for.
-    pub fn take_logger(&mut self) -> Option<Ebpf> {
-        self.logger.take()
+    /// Reads the programs' log from now on; `None` when logging was not asked for.
+    ///
+    /// # Errors
+    /// When the log's ring cannot be read.
+    pub fn logger(&mut self) -> Option<Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error>> {
+        self.options.log.then(|| aya_log::EbpfLogger::init(&mut self.ebpf))
+    }
+
+    /// Attaches every program that is not attached; says how many were not.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_again(&mut self) -> Result<usize, DatapathError> {
+        let programs = attach_all(&self.ebpf, &self.options.cgroup, &self.directory)?;
+        let attached = programs.iter().filter(|program| !program.adopted).count();
+        self.programs = programs;
+        Ok(attached)
     }
 
     /// Attaches a copy of the steering program to a pod's namespace, or puts it behind the link that is
@@ -278,6 +285,25 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DatapathError> {
         program::<CgroupSockAddr>(ebpf, name)?.load()
     };
     result.map_err(|error| program_error(name, error))
+}
+
+/// Attaches the cgroup's programs, or puts them behind the links that are there.
+fn attach_all(ebpf: &Ebpf, cgroup: &Path, directory: &Path) -> Result<Vec<Program>, DatapathError> {
+    let cgroup = open_cgroup(cgroup)?;
+    let id = cgroup.metadata().map_err(|error| attach_error("programs", "the cgroup", error))?.ino();
+    AT_CGROUP
+        .iter()
+        .map(|(name, attach_type)| {
+            let to = Target {
+                words: "the cgroup",
+                fd: cgroup.as_fd(),
+                id,
+                is_cgroup: true,
+                attach_type: *attach_type,
+            };
+            attach(name, program_fd(ebpf, name)?.as_fd(), &to, &directory.join("links").join(name))
+        })
+        .collect()
 }
 
 /// Puts `program` behind the link pinned at `path` when it is attached to `target`; else attaches it anew.

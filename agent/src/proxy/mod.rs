@@ -1,3 +1,18 @@
 //! One connection through the agent: accept, decide, carry, record.
+//!
+//! Entry point: [`Workers`]. A connection reads top to bottom in [`outbound`] or [`inbound`].
 
+pub mod context;
 pub mod copy;
+pub mod dial;
+pub mod inbound;
+pub mod judge;
+pub mod live;
+pub mod outbound;
+pub mod outcome;
+pub mod pod;
+pub mod report;
+mod workers;
+
+pub use context::{Context, ProxyCounters, ProxyOptions};
+pub use workers::{Listeners, Workers};

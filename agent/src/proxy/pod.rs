@@ -35,6 +35,7 @@ pub struct LocalPod {
     /// Its network namespace.
     pub netns: Netns,
     connections: AtomicU32,
+    sessions: AtomicU32,
     most: u32,
 }
 
@@ -48,6 +49,7 @@ impl LocalPod {
             addresses: workload.addresses.clone(),
             netns,
             connections: AtomicU32::new(0),
+            sessions: AtomicU32::new(0),
             most,
         }
     }
@@ -66,18 +68,30 @@ impl LocalPod {
 
     /// Counts one connection until the place is dropped; `None` at the bound.
     pub fn place(self: &Arc<Self>) -> Option<Place> {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
-        (before < self.most).then_some(place)
+        self.take(|pod| &pod.connections, self.most)
+    }
+
+    /// Counts one session on the pod's tunnel port until the place is dropped; `None` at `most`.
+    pub fn session(self: &Arc<Self>, most: u32) -> Option<Place> {
+        self.take(|pod| &pod.sessions, most)
+    }
+
+    fn take(self: &Arc<Self>, of: fn(&Self) -> &AtomicU32, most: u32) -> Option<Place> {
+        let before = of(self).fetch_add(1, Ordering::Relaxed);
+        let place = Place { pod: self.clone(), of };
+        (before < most).then_some(place)
     }
 }
 
-/// One connection's place among its pod's.
+/// One connection's, or session's, place among its pod's.
 #[derive(Debug)]
-pub struct Place(Arc<LocalPod>);
+pub struct Place {
+    pod: Arc<LocalPod>,
+    of: fn(&LocalPod) -> &AtomicU32,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        (self.of)(&self.pod).fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -9,12 +9,12 @@ const CANDIDATES: [RangeInclusive<u16>; 2] = [61_000..=65_535, 15_100..=32_767];
 
 /// A port outside `ephemeral` (`net.ipv4.ip_local_port_range`) that is not in `taken`: neither another
 /// pod's nor one that an application in the pod listens on. `None` when there is none.
-pub fn choose(ephemeral: &RangeInclusive<u16>, taken: &HashSet<u16>) -> Option<u16> {
+pub(super) fn choose(ephemeral: &RangeInclusive<u16>, taken: &HashSet<u16>) -> Option<u16> {
     CANDIDATES.into_iter().flatten().find(|port| !ephemeral.contains(port) && !taken.contains(port))
 }
 
 /// Reads `net.ipv4.ip_local_port_range`: two numbers.
-pub fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+pub(super) fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last)), None) => Some(first..=last),

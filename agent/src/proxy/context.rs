@@ -1,0 +1,169 @@
+//! What every connection's task needs: read-only, shared by all workers or owned by one.
+//!
+//! Entry points: [`Context`] for the node, [`Worker`] for one core.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::{live::Live, pod::LocalPod};
+use crate::{
+    certs::{CertificateError, Certificates},
+    datapath::sockets::SocketMaker,
+    flows::Recorder,
+    identity::Credentials,
+    state::Snapshot,
+    tunnel::{Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
+};
+
+/// How the proxy behaves.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// How long a connection waits for its identity's first certificate.
+    pub certificate_wait: Duration,
+    /// How long dialling an application, or a destination outside the mesh, may take.
+    pub dial_timeout: Duration,
+    /// Sessions to other nodes.
+    pub pool: PoolOptions,
+    /// Sessions from other nodes.
+    pub server: ServerOptions,
+    /// Most sessions that one pod's tunnel port has at a time.
+    pub sessions_per_pod: u32,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            certificate_wait: Duration::from_secs(10),
+            dial_timeout: Duration::from_secs(10),
+            pool: PoolOptions::default(),
+            server: ServerOptions::default(),
+            sessions_per_pod: 4096,
+        }
+    }
+}
+
+/// What the proxy counted, for metrics.
+#[derive(Debug, Default)]
+pub struct ProxyCounters {
+    /// Connections that somebody made to the agent's listeners without having been redirected there.
+    pub not_redirected: AtomicU64,
+    /// Connections and sessions that a bound turned away.
+    pub limited: AtomicU64,
+    /// Sessions to this node that were refused or ended abnormally, in the order of `SessionError::WORDS`.
+    pub sessions_refused: [AtomicU64; crate::tunnel::SessionError::WORDS.len()],
+    /// Sessions to other nodes that exist now.
+    pub sessions: AtomicU64,
+    /// Sessions to other nodes made so far.
+    pub sessions_established: AtomicU64,
+    /// Sessions to other nodes that could not be made.
+    pub sessions_failed: AtomicU64,
+    /// Connections judged again and ended.
+    pub ended: AtomicU64,
+}
+
+/// The node's part.
+pub struct Context {
+    /// The name of this node.
+    pub node: Arc<str>,
+    /// The cluster's name, told to peers.
+    pub cluster: Arc<str>,
+    /// The cluster's state in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The certificates of this node's workloads.
+    pub certificates: Certificates,
+    /// Takes flow records.
+    pub recorder: Recorder,
+    /// Makes sockets inside pods' namespaces.
+    pub sockets: SocketMaker,
+    /// How the proxy behaves.
+    pub options: ProxyOptions,
+    /// What it counted.
+    pub counters: ProxyCounters,
+}
+
+/// One core's part.
+pub struct Worker {
+    /// The node's part.
+    pub context: Arc<Context>,
+    /// Sessions to other nodes.
+    pub pool: Pool,
+    /// Connections carried now.
+    pub live: Rc<Live>,
+    /// TLS configurations of sessions from other nodes.
+    pub tls: TlsConfigs,
+    stopping: watch::Sender<bool>,
+    /// What of the pool's account has been added to the node's.
+    published: Cell<PoolStats>,
+}
+
+impl Worker {
+    pub(super) fn new(context: Arc<Context>) -> Rc<Self> {
+        let pool = Pool::new(context.options.pool.clone());
+        Rc::new(Self {
+            context,
+            pool,
+            live: Rc::default(),
+            tls: TlsConfigs::default(),
+            stopping: watch::Sender::new(false),
+            published: Cell::default(),
+        })
+    }
+
+    /// Runs a connection to its end. The runtime owns it: it ends with the worker at the latest.
+    pub(super) fn spawn(&self, connection: impl Future<Output = ()> + 'static) {
+        drop(tokio::task::spawn_local(connection));
+    }
+
+    /// Says that no new connections are taken.
+    pub(super) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until no new connections are taken.
+    pub(super) fn stopping(&self) -> impl Future<Output = ()> + use<> {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error means that the worker is gone, which is as good.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+
+    /// Adds what the pool did since the last time to the node's account.
+    pub(super) fn publish(&self) {
+        let (now, before) = (self.pool.stats(), self.published.get());
+        let counters = &self.context.counters;
+        let add = |counter: &AtomicU64, now: u64, before: u64| {
+            counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        };
+        add(&counters.sessions, now.sessions as u64, before.sessions as u64);
+        add(&counters.sessions_established, now.established, before.established);
+        add(&counters.sessions_failed, now.failed, before.failed);
+        self.published.set(now);
+    }
+
+    /// The credentials of a pod, waited for if they are its first.
+    pub async fn credentials(&self, pod: &LocalPod) -> Result<Arc<Credentials>, CertificateError> {
+        match self.context.certificates.current(&pod.identity) {
+            Some(credentials) => Ok(credentials),
+            None => {
+                let limit = self.context.options.certificate_wait;
+                self.context.certificates.wait(&pod.identity, limit).await
+            }
+        }
+    }
+}
+
+/// Adds one.
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,338 @@
+//! A connection that comes to a pod of this node: through the tunnel with a verified identity, or in
+//! plaintext with none. Identity → destination → decision → application → copy → record.
+//!
+//! Entry points: [`tunnel`] for a session, [`plaintext`] for a connection.
+
+use std::{
+    net::SocketAddr,
+    os::fd::AsFd,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Instant, SystemTime},
+};
+
+use tokio::net::TcpStream;
+
+use super::{
+    context::{Context, Worker, count},
+    copy::{self, Counters},
+    dial, judge,
+    live::{Guard, Subject},
+    outcome::{self, Outcome},
+    pod::LocalPod,
+    report,
+};
+use crate::{
+    addr::{ClientAddr, EndpointAddr},
+    flows::record::{Direction, FlowRecord, Path, PolicyRef, Reason, TlsInfo, Verdict},
+    identity::Identity,
+    policy::Decision,
+    state::{
+        Snapshot,
+        model::{Mtls, Workload},
+    },
+    tunnel::{Incoming, Refusal, RefusalStatus, SessionError, TUNNEL_PORT, serve as serve_tunnel},
+};
+
+/// Takes one session in on `pod`'s tunnel port, and each of its streams as a connection.
+pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, peer: ClientAddr) {
+    let context = worker.context.clone();
+    let Some(_session) = pod.session(context.options.sessions_per_pod) else {
+        count(&context.counters.limited);
+        return;
+    };
+    let credentials = match worker.credentials(&pod).await {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            tracing::debug!(pod = %pod.key, %peer, %error, "a session found no certificate");
+            return;
+        }
+    };
+    let config = match worker.tls.server(&credentials) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(pod = %pod.key, %error, "the pod's certificate cannot be used");
+            return;
+        }
+    };
+    let stopping = worker.stopping();
+    let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
+    let options = &context.options.server;
+    if let Err(error) = serve_tunnel(socket, config, options, stopping, handler).await {
+        refused_session(&context, &pod, peer, &error);
+    }
+}
+
+fn refused_session(context: &Context, pod: &LocalPod, peer: ClientAddr, error: &SessionError) {
+    let word = error.word();
+    if let Some(index) = SessionError::WORDS.iter().position(|known| *known == word) {
+        context.counters.sessions_refused[index].fetch_add(1, Ordering::Relaxed);
+    }
+    tracing::debug!(pod = %pod.key, %peer, %error, "a tunnel session was refused");
+    // A session that broke after its handshake has had its streams recorded one by one.
+    if matches!(error, SessionError::Gone(_) | SessionError::Protocol(_)) {
+        return;
+    }
+    let snapshot = context.snapshot.load();
+    let destination = SocketAddr::new(pod.addresses.first().copied().unwrap_or(peer.ip()), TUNNEL_PORT);
+    let mut record = FlowRecord::new(
+        SystemTime::now(),
+        context.node.clone(),
+        Direction::Inbound,
+        (stranger(&snapshot, peer), own(&snapshot, pod, destination)),
+        Path::Tunnel,
+        Verdict::Denied,
+    );
+    Outcome::denied(Reason::TlsFailed, error.to_string(), None).write(&mut record);
+    context.recorder.record(record);
+}
+
+/// One connection in a session.
+async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer: ClientAddr) {
+    let context = worker.context.clone();
+    let began = Instant::now();
+    let snapshot = context.snapshot.load_full();
+    let authority = EndpointAddr::new(incoming.request.authority);
+    let identity = incoming.peer.clone();
+    let mut record = begin(&context, &snapshot, &pod, Some(&identity), peer, authority, Path::Tunnel);
+    record.tls = Some(TlsInfo {
+        version: incoming.tls.version.trim_start_matches("TLSv").into(),
+        group: incoming.tls.group.into(),
+        peer: Some(identity.to_string().into()),
+    });
+    // No relay: a pod's tunnel port leads to that pod and nowhere else.
+    if !pod.addresses.contains(&authority.ip()) || authority.port() == TUNNEL_PORT {
+        let words = format!("{authority} is not {}'s", pod.key);
+        incoming.refuse(&Refusal::new(RefusalStatus::BadRequest, Reason::RelayRefused.word()));
+        return finish(&context, record, began, Outcome::denied(Reason::RelayRefused, words, None));
+    }
+    let arrival = Arrival { worker: &worker, pod: &pod, source: Some(identity), peer, authority };
+    let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
+        Ok(admitted) => admitted,
+        Err((outcome, refusal)) => {
+            incoming.refuse(&refusal);
+            return finish(&context, record, began, outcome);
+        }
+    };
+    let mut app = match arrival.dial().await {
+        Ok(app) => app,
+        Err(error) => {
+            incoming.refuse(&Refusal::new(RefusalStatus::Unavailable, error.reason().word()));
+            return finish(&context, record, began, Outcome::failed(error.reason(), error.to_string()));
+        }
+    };
+    record.connect_us = Some(began.elapsed().as_micros() as u64);
+    let outcome = match incoming.accept() {
+        Ok(mut stream) => {
+            context.recorder.opened(&record);
+            tokio::select! {
+                copied = copy::through_tunnel(&mut app, &mut stream, &counters) => outcome::of_copy(&copied),
+                ending = guard.entry.ended() => {
+                    let _ = copy::reset(&app);
+                    stream.reset();
+                    outcome::of_ending(&ending)
+                }
+            }
+        }
+        Err(error) => {
+            let _ = copy::reset(&app);
+            return finish(&context, record, began, outcome::of_tunnel_error(&error));
+        }
+    };
+    // Towards the application is what the source sent.
+    record.bytes_sent = counters.received();
+    record.bytes_received = counters.sent();
+    close(&context, record, began, outcome);
+}
+
+/// One plaintext connection that the kernel could not judge alone.
+pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpStream, peer: ClientAddr) {
+    let context = worker.context.clone();
+    let began = Instant::now();
+    // The kernel's own account of this socket is ours to give.
+    let _ = context.sockets.tag(client.as_fd());
+    let snapshot = context.snapshot.load_full();
+    let Ok(local) = client.local_addr() else { return };
+    let authority = EndpointAddr::new(local);
+    let mut record = begin(&context, &snapshot, &pod, None, peer, authority, Path::Proxy);
+    if !pod.addresses.contains(&authority.ip()) {
+        let _ = copy::reset(&client);
+        let words = "somebody in the pod dialled the agent's listener itself";
+        return finish(&context, record, began, Outcome::denied(Reason::NotRedirected, words, None));
+    }
+    let arrival = Arrival { worker: &worker, pod: &pod, source: None, peer, authority };
+    let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
+        Ok(admitted) => admitted,
+        Err((outcome, _)) => {
+            let _ = copy::reset(&client);
+            return finish(&context, record, began, outcome);
+        }
+    };
+    let mut app = match arrival.dial().await {
+        Ok(app) => app,
+        Err(error) => {
+            let _ = copy::reset(&client);
+            return finish(&context, record, began, Outcome::failed(error.reason(), error.to_string()));
+        }
+    };
+    record.connect_us = Some(began.elapsed().as_micros() as u64);
+    context.recorder.opened(&record);
+    let outcome = tokio::select! {
+        copied = copy::plain(&mut client, &mut app, &counters) => outcome::of_copy(&copied),
+        ending = guard.entry.ended() => {
+            let _ = (copy::reset(&client), copy::reset(&app));
+            outcome::of_ending(&ending)
+        }
+    };
+    record.bytes_sent = counters.sent();
+    record.bytes_received = counters.received();
+    close(&context, record, began, outcome);
+}
+
+/// A connection before it is let in.
+struct Arrival<'a> {
+    worker: &'a Rc<Worker>,
+    pod: &'a Arc<LocalPod>,
+    source: Option<Identity>,
+    peer: ClientAddr,
+    authority: EndpointAddr,
+}
+
+impl Arrival<'_> {
+    /// Judges the connection; admitted, it is live from now on.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        record: &mut FlowRecord,
+    ) -> Result<(Admitted, Counters), (Outcome, Refusal)> {
+        let workload = snapshot.workload(&self.pod.key);
+        let workload = workload.ok_or_else(|| unavailable("the pod is no longer known"))?;
+        if self.source.is_none() && workload.mtls == Mtls::Strict {
+            let words = "the workload takes no plaintext";
+            let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PlaintextRefused.word());
+            return Err((Outcome::denied(Reason::PlaintextRefused, words, None), refusal));
+        }
+        let decision = self.decide(snapshot, workload);
+        record.judged_here = true;
+        record.policy = decision.by.as_ref().map(PolicyRef::from);
+        record.audit = decision.audit.first().map(PolicyRef::from);
+        if !decision.allowed {
+            return Err(denied(&decision));
+        }
+        if record.audit.is_some() {
+            record.verdict = Verdict::Audited;
+        }
+        let Some(place) = self.pod.place() else {
+            count(&self.worker.context.counters.limited);
+            let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::LimitReached.word());
+            return Err((Outcome::failed(Reason::LimitReached, "the pod has too many connections"), refusal));
+        };
+        let guard = self.worker.live.enter(Subject::Inbound {
+            pod: self.pod.clone(),
+            source: self.source.clone(),
+            address: self.peer.ip(),
+            port: self.authority.port(),
+        });
+        Ok((Admitted { guard, _place: place }, Counters::default()))
+    }
+
+    fn decide(&self, snapshot: &Snapshot, workload: &Workload) -> Decision {
+        judge::inbound(snapshot, workload, self.source.as_ref(), self.peer.ip(), self.authority.port())
+    }
+
+    /// From inside the pod to itself, which steering lets through.
+    async fn dial(&self) -> Result<TcpStream, dial::DialError> {
+        let context = &self.worker.context;
+        let limit = context.options.dial_timeout;
+        let to = self.authority.socket();
+        dial::connect_within(limit, context.sockets.clone(), self.pod.clone(), to).await
+    }
+}
+
+struct Admitted {
+    guard: Guard,
+    _place: super::pod::Place,
+}
+
+impl std::ops::Deref for Admitted {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
+
+fn denied(decision: &Decision) -> (Outcome, Refusal) {
+    let words = decision.by.as_ref().map(ToString::to_string).unwrap_or_default();
+    let policy = decision.by.as_ref().map(PolicyRef::from);
+    let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PolicyDenied.word()).by(words.clone());
+    (Outcome::denied(Reason::PolicyDenied, words, policy), refusal)
+}
+
+fn unavailable(words: &str) -> (Outcome, Refusal) {
+    let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::UpstreamUnreachable.word());
+    (Outcome::failed(Reason::UpstreamUnreachable, words), refusal)
+}
+
+fn begin(
+    context: &Context,
+    snapshot: &Snapshot,
+    pod: &LocalPod,
+    source: Option<&Identity>,
+    peer: ClientAddr,
+    authority: EndpointAddr,
+    path: Path,
+) -> FlowRecord {
+    let known = snapshot.workload_by_address(peer.ip());
+    let from = match (source, known) {
+        // The certificate says who it is; the address says which of that identity's pods.
+        (Some(identity), Some(workload)) if workload.identity == *identity => {
+            report::workload(workload, Some(peer.socket()))
+        }
+        (Some(identity), _) => report::identity(identity, peer.socket()),
+        (None, _) => stranger(snapshot, peer),
+    };
+    FlowRecord::new(
+        SystemTime::now(),
+        context.node.clone(),
+        Direction::Inbound,
+        (from, own(snapshot, pod, authority.socket())),
+        path,
+        Verdict::Forwarded,
+    )
+}
+
+fn stranger(snapshot: &Snapshot, peer: ClientAddr) -> crate::flows::record::Peer {
+    match snapshot.workload_by_address(peer.ip()) {
+        Some(workload) => report::unproved(workload, peer.socket()),
+        None => report::stranger(peer.socket()),
+    }
+}
+
+fn own(snapshot: &Snapshot, pod: &LocalPod, address: SocketAddr) -> crate::flows::record::Peer {
+    match snapshot.workload(&pod.key) {
+        Some(workload) => report::workload(workload, Some(address)),
+        None => report::identity(&pod.identity, address),
+    }
+}
+
+/// Records a connection that was never announced.
+fn finish(context: &Context, record: FlowRecord, began: Instant, outcome: Outcome) {
+    context.recorder.record(ended(record, began, outcome));
+}
+
+/// Records the end of one that was.
+fn close(context: &Context, record: FlowRecord, began: Instant, outcome: Outcome) {
+    context.recorder.closed(ended(record, began, outcome));
+}
+
+fn ended(mut record: FlowRecord, began: Instant, outcome: Outcome) -> FlowRecord {
+    record.time = SystemTime::now();
+    record.duration_us = Some(began.elapsed().as_micros() as u64);
+    let audited = record.verdict == Verdict::Audited;
+    outcome.write(&mut record);
+    if audited && record.verdict == Verdict::Forwarded {
+        record.verdict = Verdict::Audited;
+    }
+    record
+}

@@ -1,0 +1,308 @@
+//! A connection that a pod of this node makes: original destination → source → destination → tunnel →
+//! copy → record.
+//!
+//! Entry point: [`serve`].
+
+use std::{net::SocketAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::SystemTime};
+
+use tokio::net::TcpStream;
+
+use super::{
+    context::{Context, Worker, count},
+    copy::{self, CopyOutcome, Counters},
+    dial,
+    live::{Guard, Subject},
+    outcome::{self, Outcome},
+    pod::LocalPod,
+    report,
+};
+use crate::{
+    addr::{ClientAddr, EndpointAddr},
+    datapath::{events::monotonic_ns, sockets::Redirected},
+    flows::record::{Direction, FlowRecord, Path, Reason, TlsInfo, Verdict},
+    state::{
+        Snapshot,
+        model::{NamespacedName, Workload},
+    },
+    tunnel::{Baggage, ConnectRequest, PoolKey, TUNNEL_PORT, WorkloadType},
+};
+
+/// Where a connection goes.
+#[derive(Debug)]
+struct Destination {
+    endpoint: EndpointAddr,
+    workload: Option<Arc<Workload>>,
+    service: Option<NamespacedName>,
+}
+
+/// Carries one connection of `pod` from its first byte to its flow record.
+pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, client: ClientAddr) {
+    let context = worker.context.clone();
+    let Some(redirected) = context.sockets.redirected(app.as_fd()) else {
+        return not_redirected(&context, &pod, &app, client);
+    };
+    let _ = app.set_nodelay(true);
+    let snapshot = context.snapshot.load_full();
+    let destination = destination(&snapshot, redirected);
+    let client = ClientAddr::new(own_address(&pod, client, redirected.original.socket()));
+    let mut record = begin(&context, &snapshot, &pod, client, &destination);
+    let Some(_place) = pod.place() else {
+        count(&context.counters.limited);
+        finish(&context, record, refused(&app, Reason::LimitReached, "the pod has too many connections"));
+        return;
+    };
+    let subject = Subject::Outbound {
+        pod: pod.clone(),
+        destination: destination
+            .workload
+            .as_ref()
+            .map(|workload| (workload.key.clone(), workload.identity.clone())),
+    };
+    let guard = worker.live.enter(subject);
+    let counters = Counters::default();
+    let connection =
+        Connection { worker: &worker, pod: &pod, guard: &guard, redirected, counters: &counters };
+    let outcome = match &destination.workload {
+        Some(workload) if workload.enrolled => {
+            record.path = Path::Tunnel;
+            connection.through_tunnel(&mut app, workload, &destination, client, &mut record).await
+        }
+        Some(_) => {
+            record.path = Path::Proxy;
+            connection.in_plaintext(&mut app, destination.endpoint, &mut record).await
+        }
+        // Known to the mesh when it was captured, and to nobody now: gone, or claimed by two.
+        None => refused(&app, Reason::UpstreamUnreachable, "no pod of the mesh has this address alone"),
+    };
+    record.bytes_sent = counters.sent();
+    record.bytes_received = counters.received();
+    record.duration_us = Some(monotonic_ns().saturating_sub(redirected.started_ns) / 1000);
+    finish(&context, record, outcome);
+}
+
+struct Connection<'a> {
+    worker: &'a Rc<Worker>,
+    pod: &'a Arc<LocalPod>,
+    guard: &'a Guard,
+    redirected: Redirected,
+    counters: &'a Counters,
+}
+
+impl Connection<'_> {
+    async fn through_tunnel(
+        &self,
+        app: &mut TcpStream,
+        workload: &Workload,
+        destination: &Destination,
+        client: ClientAddr,
+        record: &mut FlowRecord,
+    ) -> Outcome {
+        let context = &self.worker.context;
+        let credentials = match self.worker.credentials(self.pod).await {
+            Ok(credentials) => credentials,
+            Err(error) => return refused(app, Reason::NoCertificate, &error.to_string()),
+        };
+        let key = PoolKey {
+            source: self.pod.identity.clone(),
+            source_pod: self.pod.uid.clone(),
+            destination: SocketAddr::new(destination.endpoint.ip(), TUNNEL_PORT),
+            expected: workload.identity.clone(),
+        };
+        let request = request(context, self.pod, destination.endpoint, client);
+        let connect = || dial::connect(context.sockets.clone(), self.pod.clone(), key.destination);
+        let opened = tokio::select! {
+            opened = self.worker.pool.open(&key, &credentials, connect, &request) => opened,
+            ending = self.guard.entry.ended() => {
+                let _ = copy::reset(app);
+                return outcome::of_ending(&ending);
+            }
+        };
+        let (mut stream, tls) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let _ = copy::reset(app);
+                return outcome::of_tunnel_error(&error);
+            }
+        };
+        record.connect_us = Some(self.age_us());
+        record.tls = Some(TlsInfo {
+            version: tls.version.trim_start_matches("TLSv").into(),
+            group: tls.group.into(),
+            peer: Some(workload.identity.to_string().into()),
+        });
+        tokio::select! {
+            copied = copy::through_tunnel(app, &mut stream, self.counters) => of(&copied),
+            ending = self.guard.entry.ended() => {
+                let _ = copy::reset(app);
+                stream.reset();
+                outcome::of_ending(&ending)
+            }
+        }
+    }
+
+    /// To a pod outside the mesh that a service chose.
+    async fn in_plaintext(
+        &self,
+        app: &mut TcpStream,
+        endpoint: EndpointAddr,
+        record: &mut FlowRecord,
+    ) -> Outcome {
+        let context = &self.worker.context;
+        let limit = context.options.dial_timeout;
+        let dialled =
+            dial::connect_within(limit, context.sockets.clone(), self.pod.clone(), endpoint.socket()).await;
+        let mut upstream = match dialled {
+            Ok(upstream) => upstream,
+            Err(error) => return refused(app, error.reason(), &error.to_string()),
+        };
+        record.connect_us = Some(self.age_us());
+        tokio::select! {
+            copied = copy::plain(app, &mut upstream, self.counters) => of(&copied),
+            ending = self.guard.entry.ended() => {
+                let _ = (copy::reset(app), copy::reset(&upstream));
+                outcome::of_ending(&ending)
+            }
+        }
+    }
+
+    /// Microseconds since the application's connect(2).
+    fn age_us(&self) -> u64 {
+        monotonic_ns().saturating_sub(self.redirected.started_ns) / 1000
+    }
+}
+
+fn of(copied: &CopyOutcome) -> Outcome {
+    outcome::of_copy(copied)
+}
+
+/// The application's end is reset: it must not take silence for an answer.
+fn refused(app: &TcpStream, reason: Reason, detail: &str) -> Outcome {
+    let _ = copy::reset(app);
+    match reason {
+        Reason::PolicyDenied => Outcome::denied(reason, detail, None),
+        _ => Outcome::failed(reason, detail),
+    }
+}
+
+/// Somebody dialled the listener itself; it carries nothing.
+fn not_redirected(context: &Context, pod: &LocalPod, app: &TcpStream, client: ClientAddr) {
+    let _ = copy::reset(app);
+    count(&context.counters.not_redirected);
+    let snapshot = context.snapshot.load();
+    let source = match snapshot.workload(&pod.key) {
+        Some(workload) => report::workload(workload, Some(client.socket())),
+        None => report::stranger(client.socket()),
+    };
+    let to = app.local_addr().map(crate::addr::canonical).map(report::stranger).unwrap_or_default();
+    let mut record = FlowRecord::new(
+        SystemTime::now(),
+        context.node.clone(),
+        Direction::Outbound,
+        (source, to),
+        Path::Proxy,
+        Verdict::Denied,
+    );
+    let words = "somebody in the pod dialled the agent's listener itself";
+    Outcome::denied(Reason::NotRedirected, words, None).write(&mut record);
+    context.recorder.record(record);
+}
+
+/// The endpoint, whose it is, and the service by which it was dialled. The kernel has chosen one; the
+/// snapshot is asked again only when that one has gone meanwhile.
+fn destination(snapshot: &Snapshot, redirected: Redirected) -> Destination {
+    let original = redirected.original;
+    let by_service = snapshot.service_by_address(original.ip(), original.port());
+    let mut endpoint = redirected.endpoint;
+    let mut workload = snapshot.workload_by_address(endpoint.ip()).cloned();
+    if workload.is_none()
+        && let Some((_, port)) = by_service
+        && let Some(other) = port.endpoints.iter().find(|other| {
+            other.ip().is_ipv4() == original.ip().is_ipv4()
+                && snapshot.workload_by_address(other.ip()).is_some()
+        })
+    {
+        endpoint = *other;
+        workload = snapshot.workload_by_address(other.ip()).cloned();
+    }
+    Destination { endpoint, workload, service: by_service.map(|(service, _)| service.key.clone()) }
+}
+
+/// The pod's own address in place of the loopback address that redirection gave the socket.
+fn own_address(pod: &LocalPod, client: ClientAddr, to: SocketAddr) -> SocketAddr {
+    if !client.ip().is_loopback() {
+        return client.socket();
+    }
+    let own = pod.addresses.iter().find(|address| address.is_ipv4() == to.is_ipv4());
+    SocketAddr::new(own.copied().unwrap_or(client.ip()), client.port())
+}
+
+fn begin(
+    context: &Context,
+    snapshot: &Snapshot,
+    pod: &LocalPod,
+    client: ClientAddr,
+    destination: &Destination,
+) -> FlowRecord {
+    let source = match snapshot.workload(&pod.key) {
+        Some(workload) => report::workload(workload, Some(client.socket())),
+        None => report::identity(&pod.identity, client.socket()),
+    };
+    let to = match &destination.workload {
+        Some(workload) if workload.enrolled => {
+            report::workload(workload, Some(destination.endpoint.socket()))
+        }
+        Some(workload) => report::unproved(workload, destination.endpoint.socket()),
+        None => report::stranger(destination.endpoint.socket()),
+    };
+    let to = report::by_service(to, destination.service.as_ref());
+    FlowRecord::new(
+        SystemTime::now(),
+        context.node.clone(),
+        Direction::Outbound,
+        (source, to),
+        Path::Proxy,
+        Verdict::Forwarded,
+    )
+}
+
+fn finish(context: &Context, mut record: FlowRecord, outcome: Outcome) {
+    record.time = SystemTime::now();
+    outcome.write(&mut record);
+    context.recorder.record(record);
+}
+
+fn request(
+    context: &Context,
+    pod: &LocalPod,
+    endpoint: EndpointAddr,
+    client: ClientAddr,
+) -> ConnectRequest {
+    let snapshot = context.snapshot.load();
+    let mut baggage = Baggage {
+        cluster: Some(context.cluster.clone()),
+        namespace: Some(pod.key.namespace.clone()),
+        ..Baggage::default()
+    };
+    if let Some(workload) = snapshot.workload(&pod.key) {
+        let canonical = crate::flows::record::Canonical::new(&workload.labels, &workload.owner);
+        baggage.workload = Some((workload_type(workload.owner_kind), workload.owner.clone()));
+        baggage.service = Some(canonical.service);
+        baggage.version = Some(canonical.revision);
+    }
+    if let Some(node) = snapshot.node(&context.node) {
+        baggage.region = node.region.clone();
+        baggage.zone = node.zone.clone();
+    }
+    let mut request = ConnectRequest::new(endpoint.socket()).forwarded_for(client.ip());
+    request.baggage = baggage;
+    request
+}
+
+fn workload_type(kind: &str) -> WorkloadType {
+    match kind {
+        "deployment" => WorkloadType::Deployment,
+        "job" => WorkloadType::Job,
+        "cronjob" => WorkloadType::CronJob,
+        _ => WorkloadType::Pod,
+    }
+}

@@ -1,0 +1,252 @@
+//! One thread per core, each with a runtime of its own: a connection lives and dies on one of them.
+//!
+//! Entry point: [`Workers`]. Listeners are dealt out by the kernel's steering, so workers share nothing
+//! on the path of the bytes.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinSet, LocalSet},
+};
+
+use super::{
+    context::{Context, Worker},
+    inbound, judge,
+    live::Ending,
+    outbound,
+    pod::LocalPod,
+};
+use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
+
+/// Commands that may wait for a worker.
+const QUEUE: usize = 4096;
+
+/// The agent's sockets in one pod, of one worker.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Takes the pod's redirected connections.
+    pub outbound: TcpListener,
+    /// Takes tunnel sessions.
+    pub tunnel: TcpListener,
+    /// Takes plaintext that the kernel could not judge.
+    pub inbound: TcpListener,
+}
+
+enum Command {
+    Add(Arc<LocalPod>, Listeners),
+    Remove(u64, Arc<str>),
+    JudgeAgain(Arc<Snapshot>),
+    Drain(Duration, oneshot::Sender<usize>),
+}
+
+/// The threads. Cheap to clone.
+#[derive(Clone)]
+pub struct Workers {
+    commands: Vec<mpsc::Sender<Command>>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").field("count", &self.commands.len()).finish()
+    }
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made.
+    pub fn start(count: usize, context: &Arc<Context>) -> io::Result<Self> {
+        let mut commands = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..count.max(1) {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let context = context.clone();
+            let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
+                LocalSet::new().block_on(&runtime, run(context, receiver));
+            })?;
+            commands.push(sender);
+            threads.push(thread);
+        }
+        Ok(Self { commands, threads: Arc::new(Mutex::new(threads)) })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Accepts for a pod, one set of listeners for each worker.
+    pub fn add(&self, pod: Arc<LocalPod>, listeners: Vec<Listeners>) {
+        for (commands, listeners) in self.commands.iter().zip(listeners) {
+            send(commands, Command::Add(pod.clone(), listeners));
+        }
+    }
+
+    /// Accepts no more for a pod, ends its connections, and lets go of its namespace.
+    pub fn remove(&self, cookie: u64, why: &str) {
+        for commands in &self.commands {
+            send(commands, Command::Remove(cookie, why.into()));
+        }
+    }
+
+    /// Judges every live connection under `snapshot`.
+    pub fn judge_again(&self, snapshot: Arc<Snapshot>) {
+        for commands in &self.commands {
+            send(commands, Command::JudgeAgain(snapshot.clone()));
+        }
+    }
+
+    /// Accepts no more, waits until every connection has ended or `limit` is over, ends the rest, and
+    /// stops the threads; says how many connections had to be ended.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        let mut waits = Vec::new();
+        for commands in &self.commands {
+            let (done, wait) = oneshot::channel();
+            if commands.send(Command::Drain(limit, done)).await.is_ok() {
+                waits.push(wait);
+            }
+        }
+        let mut ended = 0;
+        for wait in waits {
+            ended += wait.await.unwrap_or(0);
+        }
+        let threads = {
+            let mut threads = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::take(&mut *threads)
+        };
+        for thread in threads {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+/// Never waits: the reconciler must not hang on a worker.
+fn send(commands: &mpsc::Sender<Command>, command: Command) {
+    if let Err(error) = commands.try_send(command) {
+        tracing::error!(%error, "a worker does not take commands");
+    }
+}
+
+async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
+    let worker = Worker::new(context);
+    let mut tasks = JoinSet::new();
+    let mut pods: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            Some(_) = tasks.join_next() => continue,
+        };
+        match command {
+            Some(Command::Add(pod, listeners)) => {
+                let handles = accept_all(&worker, &pod, listeners, &mut tasks);
+                pods.entry(pod.netns.cookie()).or_default().extend(handles);
+            }
+            Some(Command::Remove(cookie, why)) => {
+                for handle in pods.remove(&cookie).unwrap_or_default() {
+                    handle.abort();
+                }
+                remove(&worker, cookie, &why);
+            }
+            Some(Command::JudgeAgain(snapshot)) => {
+                let ended = worker.live.end_where(|subject| judge::again(&snapshot, subject));
+                worker.context.counters.ended.fetch_add(ended as u64, std::sync::atomic::Ordering::Relaxed);
+            }
+            Some(Command::Drain(limit, done)) => {
+                tasks.abort_all();
+                let _ = done.send(drain(&worker, limit).await);
+                return;
+            }
+            None => return,
+        }
+        worker.publish();
+    }
+}
+
+fn remove(worker: &Worker, cookie: u64, why: &Arc<str>) {
+    let ending = Ending { reason: Reason::Reset, policy: None, detail: why.clone() };
+    let mut uid = None;
+    worker.live.end_where(|subject| {
+        let pod = subject.pod();
+        let its = pod.netns.cookie() == cookie;
+        if its {
+            uid = Some(pod.uid.clone());
+        }
+        its.then(|| ending.clone())
+    });
+    if let Some(uid) = uid {
+        worker.pool.forget(&uid);
+    }
+}
+
+async fn drain(worker: &Worker, limit: Duration) -> usize {
+    worker.stop();
+    worker.pool.drain();
+    if tokio::time::timeout(limit, worker.live.empty()).await.is_ok() {
+        return 0;
+    }
+    let words = format!("the agent stopped and had waited {limit:?}");
+    let ending = Ending { reason: Reason::Drained, policy: None, detail: words.into() };
+    let ended = worker.live.end_where(|_| Some(ending.clone()));
+    // Each is told, resets both its ends and records that.
+    let _ = tokio::time::timeout(Duration::from_secs(2), worker.live.empty()).await;
+    ended
+}
+
+fn accept_all(
+    worker: &Rc<Worker>,
+    pod: &Arc<LocalPod>,
+    listeners: Listeners,
+    tasks: &mut JoinSet<()>,
+) -> Vec<AbortHandle> {
+    let Listeners { outbound, tunnel, inbound } = listeners;
+    vec![
+        tasks.spawn_local(accept(worker.clone(), pod.clone(), outbound, outbound::serve)),
+        tasks.spawn_local(accept(worker.clone(), pod.clone(), tunnel, inbound::tunnel)),
+        tasks.spawn_local(accept(worker.clone(), pod.clone(), inbound, inbound::plaintext)),
+    ]
+}
+
+/// Accepts on one listener; each connection is a task that outlives the listener.
+async fn accept<F>(
+    worker: Rc<Worker>,
+    pod: Arc<LocalPod>,
+    listener: TcpListener,
+    serve: fn(Rc<Worker>, Arc<LocalPod>, tokio::net::TcpStream, ClientAddr) -> F,
+) where
+    F: Future<Output = ()> + 'static,
+{
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(pod = %pod.key, %error, "a listener cannot be used");
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let peer = ClientAddr::new(peer);
+                worker.spawn(serve(worker.clone(), pod.clone(), stream, peer));
+            }
+            Err(error) => {
+                // Out of descriptors or memory: wait for some to come back rather than spin.
+                tracing::warn!(pod = %pod.key, %error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

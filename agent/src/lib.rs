@@ -6,4 +6,5 @@ pub mod addr;
 pub mod flows;
 pub mod identity;
 pub mod policy;
+pub mod source;
 pub mod state;

@@ -1,0 +1,60 @@
+//! What is wrong with files before an agent reads them.
+//!
+//! Entry points: [`files`], [`text`]. They read objects exactly as the agent would, and look at all
+//! files together, so that two objects of one name are found.
+
+use std::path::Path;
+
+use super::{
+    Problem,
+    yaml::{self, Catalogue},
+};
+use crate::{policy::FieldError, state::Object};
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lint {
+    /// What the agent would refuse.
+    pub problems: Vec<Problem>,
+    /// How many more problems there are than `problems` lists.
+    pub problems_left_out: usize,
+    /// What the agent would take, though it may not do what its author expects.
+    pub warnings: Vec<Problem>,
+    /// How many objects the agent would take.
+    pub objects: usize,
+}
+
+/// Reads the files at `paths`.
+pub fn files<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Lint {
+    lint(paths.into_iter().map(|path| {
+        let path = path.as_ref();
+        (path.display().to_string(), yaml::content(path))
+    }))
+}
+
+/// Reads `text` as if it were the file `file`.
+pub fn text(file: &str, text: &str) -> Lint {
+    lint([(file.into(), Ok(text.into()))])
+}
+
+fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Lint {
+    let mut catalogue = Catalogue::default();
+    let scan = catalogue.update(files);
+    let mut lint =
+        Lint { problems: scan.problems, problems_left_out: scan.problems_left_out, ..Lint::default() };
+    for (file, object) in catalogue.in_force() {
+        lint.objects += 1;
+        let Object::AccessPolicy(policy) = object else {
+            continue;
+        };
+        lint.warnings.extend(policy.warnings().iter().map(|warning| {
+            let error = FieldError {
+                field: warning.field.clone(),
+                value: String::new(),
+                message: warning.message.clone(),
+            };
+            Problem::of_field(file, Some(&object.key()), error)
+        }));
+    }
+    lint
+}

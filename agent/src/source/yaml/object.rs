@@ -1,0 +1,162 @@
+//! From one document to one object of the mesh's state.
+//!
+//! Entry point: [`read`]. Pure. Which object it is, is found out first, so that whatever else is wrong
+//! can be said of that object, and its last good version can stay in force.
+
+use std::sync::Arc;
+
+use k8s_openapi::{
+    api::{core::v1 as core, discovery::v1 as discovery},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    policy::{FieldError, Policy, PolicyKey},
+    source::{
+        convert,
+        fields::{error_at, join, typed},
+        names,
+    },
+    state::{
+        Kind, Object,
+        model::{NamespacedName, ObjectKey},
+    },
+};
+
+const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
+                     weir.dev/v1alpha1 AccessPolicy, v1 List";
+
+/// One object of a file.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// It can be told which object it is; the rest is good or not.
+    Object(ObjectKey, Result<Object, Vec<FieldError>>),
+    /// It cannot be told which object it is, but perhaps its name.
+    Unknown(Option<Arc<str>>, FieldError),
+}
+
+/// Reads one document; `place` says where in the file it stands.
+pub(super) fn read(value: &Value, place: &str) -> Found {
+    let name = value.pointer("/metadata/name").and_then(Value::as_str);
+    match identify(value) {
+        Err(error) => {
+            let message = format!("{} ({place})", error.message);
+            Found::Unknown(name.map(Arc::from), FieldError { message, ..error })
+        }
+        Ok((kind, key)) => {
+            let named = NamespacedName::new(key.namespace.clone(), key.name.clone());
+            Found::Object(key, parse(kind, named, value))
+        }
+    }
+}
+
+/// Which object it is: its kind, its namespace (`default` where none is given) and its name.
+fn identify(value: &Value) -> Result<(Kind, ObjectKey), FieldError> {
+    let Value::Object(fields) = value else {
+        return Err(error_at("", value, "is not an object with apiVersion, kind and metadata"));
+    };
+    let given = fields.get("kind").unwrap_or(&Value::Null);
+    let Some(kind) = given.as_str().and_then(|word| word.parse::<Kind>().ok()) else {
+        return Err(error_at("kind", given, format!("unknown kind; known: {KNOWN}")));
+    };
+    // Another group's kind of the same name (serving.knative.dev Service) is not ours.
+    let version = fields.get("apiVersion").unwrap_or(&Value::Null);
+    if version.as_str().is_none_or(|text| group(text) != group(api_version(kind))) {
+        let message = format!("a {kind} has apiVersion {}; known: {KNOWN}", api_version(kind));
+        return Err(error_at("apiVersion", version, message));
+    }
+    let metadata = fields.get("metadata").unwrap_or(&Value::Null);
+    let text = |field: &str| metadata.get(field).unwrap_or(&Value::Null);
+    let checked = |field: &str, check: fn(&str) -> Result<(), String>| {
+        let value = text(field);
+        let path = join("metadata", field);
+        let name = value.as_str().ok_or_else(|| error_at(&path, value, "must be a name"))?;
+        check(name).map_err(|message| error_at(&path, value, message))?;
+        Ok::<Arc<str>, FieldError>(name.into())
+    };
+    let name = match kind {
+        Kind::Namespace | Kind::Service => checked("name", names::label)?,
+        _ => checked("name", names::subdomain)?,
+    };
+    let namespace = match (kind.namespaced(), text("namespace")) {
+        (true, Value::Null) => "default".into(),
+        (true, _) => checked("namespace", names::label)?,
+        (false, _) => "".into(),
+    };
+    Ok((kind, ObjectKey { kind: kind.word().into(), namespace, name }))
+}
+
+fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<FieldError>> {
+    let version = value.get("apiVersion").unwrap_or(&Value::Null);
+    if version != api_version(kind) {
+        return Err(vec![error_at("apiVersion", version, format!("must be {}", api_version(kind)))]);
+    }
+    let namespace = value.pointer("/metadata/namespace").unwrap_or(&Value::Null);
+    if !kind.namespaced() && !namespace.is_null() {
+        return Err(vec![error_at("metadata.namespace", namespace, format!("a {kind} is in no namespace"))]);
+    }
+    Ok(match kind {
+        Kind::Namespace => convert::namespace(&key.name, &typed::<core::Namespace>("", value)?)?.into(),
+        Kind::Node => convert::node(&key.name, &typed::<core::Node>("", &with_quantities(value))?)?.into(),
+        Kind::Pod => convert::pod(key, &typed::<core::Pod>("", &with_quantities(value))?)?.into(),
+        Kind::Service => convert::service(key, &typed::<core::Service>("", value)?)?.into(),
+        Kind::EndpointSlice => {
+            convert::endpoint_slice(key, &typed::<discovery::EndpointSlice>("", value)?)?.into()
+        }
+        Kind::AccessPolicy => policy(PolicyKey::new(key.namespace, key.name), value)?.into(),
+    })
+}
+
+/// `status` may be there, since `kubectl get -o yaml` gives it; it is not looked at.
+fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
+    let empty = Map::new();
+    let fields = value.as_object().unwrap_or(&empty);
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let unknown = fields.iter().filter(|(field, _)| !known.contains(&field.as_str()));
+    let mut errors: Vec<FieldError> =
+        unknown.map(|(field, value)| error_at(&join("", field), value, "unknown field")).collect();
+    let metadata = fields.get("metadata").unwrap_or(&Value::Null);
+    errors.extend(typed::<ObjectMeta>("metadata", metadata).err().unwrap_or_default());
+    let parsed = match fields.get("spec") {
+        Some(spec) => Policy::parse(key, spec.clone()),
+        None => Err(vec![error_at("spec", &Value::Null, "is missing")]),
+    };
+    match parsed {
+        Ok(policy) if errors.is_empty() => Ok(policy),
+        Ok(_) => Err(errors),
+        Err(more) => Err([errors, more].concat()),
+    }
+}
+
+fn api_version(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => "v1",
+        Kind::EndpointSlice => "discovery.k8s.io/v1",
+        Kind::AccessPolicy => "weir.dev/v1alpha1",
+    }
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Quantities may be written as numbers (`cpu: 2`); the API's own type takes only text.
+fn with_quantities(value: &Value) -> Value {
+    const HOLDERS: [&str; 5] = ["allocatable", "capacity", "limits", "overhead", "requests"];
+    let text = |value: &Value| if value.is_number() { value.to_string().into() } else { value.clone() };
+    match value {
+        Value::Array(items) => items.iter().map(with_quantities).collect(),
+        Value::Object(fields) => {
+            let inside = |key: &String, value: &Value| match value {
+                Value::Object(amounts) if HOLDERS.contains(&key.as_str()) => {
+                    Value::Object(amounts.iter().map(|(key, value)| (key.clone(), text(value))).collect())
+                }
+                Value::Number(_) if key == "sizeLimit" => text(value),
+                _ => with_quantities(value),
+            };
+            Value::Object(fields.iter().map(|(key, value)| (key.clone(), inside(key, value))).collect())
+        }
+        plain => plain.clone(),
+    }
+}

@@ -5,6 +5,7 @@
 pub mod addr;
 pub mod ca;
 pub mod certs;
+pub mod check;
 pub mod flows;
 pub mod identity;
 pub mod state;

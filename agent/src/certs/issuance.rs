@@ -32,7 +32,7 @@ pub(super) struct Attempt {
 }
 
 /// Credentials, and what is told about them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Obtained {
     pub(super) credentials: Arc<Credentials>,
     /// The certificate's serial number, hexadecimal.

@@ -241,5 +241,3 @@ impl Shared {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_tls;

@@ -66,7 +66,7 @@ fn refusal(answer: impl FnOnce(&Root, &KeyPair) -> Issued) -> String {
 
 #[test]
 fn a_right_answer_becomes_credentials() {
-    let obtained = outcome(|root, key| root.sign(&leaf("cart"), key)).ok().expect("accepted");
+    let obtained = outcome(|root, key| root.sign(&leaf("cart"), key)).expect("accepted");
     assert_eq!(obtained.credentials.identity, identity("cart"));
     assert_eq!(obtained.credentials.not_after, now() + DAY);
     assert_eq!(obtained.credentials.not_before, now() - DAY);
@@ -145,7 +145,8 @@ fn a_certificate_for_servers_only_is_refused() {
 
 #[test]
 fn answers_without_a_chain_or_roots_or_with_garbage_are_refused() {
-    let cases: [(fn(Issued) -> Issued, &str); 5] = [
+    type Twist = fn(Issued) -> Issued;
+    let cases: [(Twist, &str); 5] = [
         (|issued| Issued { chain: Vec::new(), ..issued }, "an empty chain"),
         (|issued| Issued { roots: Vec::new(), ..issued }, "no roots"),
         (|issued| Issued { chain: vec![vec![0x30; 40].into()], ..issued }, "cannot be read"),

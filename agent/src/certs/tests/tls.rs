@@ -1,5 +1,17 @@
 //! The credentials at work: mutual TLS 1.3 in memory, across a renewal.
 
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::fixture::{FakeCa, identity, pass, virtual_clock};
+use crate::{
+    ca::Clock,
+    certs::{Certificates, CertificatesOptions},
+    identity::Credentials,
+};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection,
     SignatureScheme,
@@ -12,12 +24,6 @@ use rustls::{
     server::{ParsedCertificate, WebPkiClientVerifier},
     sign::SingleCertAndKey,
     time_provider::TimeProvider,
-};
-use std::io::{Read, Write};
-
-use super::{
-    tests::{FakeCa, identity, pass, virtual_clock},
-    *,
 };
 
 /// Accepts any name under the roots; which identity a peer must have is for the tunnel to say.

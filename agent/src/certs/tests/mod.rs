@@ -1,132 +1,17 @@
 //! Rotation, waiting and failure, in virtual time: hours pass in no time, and the clock is the test's.
 
-use std::{collections::BTreeSet, sync::Mutex};
+mod fixture;
+mod tls;
 
-use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+
 use tokio::time::Instant;
 
 use super::*;
-use crate::{
-    ca::{CertificateRequest, Issued, LocalCa, LocalCaOptions},
-    identity::TrustDomain,
-};
+use fixture::{Fixture, Mood, down, identity, pass, start, start_with};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A clock that goes with tokio's virtual time.
-pub(super) fn virtual_clock() -> Clock {
-    let (origin, start) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000), Instant::now());
-    Clock::from_fn(move || origin + start.elapsed())
-}
-
-pub(super) fn identity(name: &str) -> Identity {
-    Identity::new(&TrustDomain::default(), "shop", name).expect("valid")
-}
-
-/// Lets virtual time pass, with everything that becomes due in it.
-pub(super) async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
-#[derive(Clone)]
-enum Mood {
-    Answers,
-    AnswersAfter(Duration),
-    Fails(CaError),
-    Hangs,
-    Panics,
-}
-
-/// A CA that does as it is told, and notes who asked and when.
-pub(super) struct FakeCa {
-    ca: LocalCa,
-    mood: Mutex<Mood>,
-    asked: Mutex<Vec<(Identity, Instant)>>,
-    running: Mutex<(usize, usize)>,
-    _directory: tempfile::TempDir,
-}
-
-impl FakeCa {
-    pub(super) fn new(clock: &Clock) -> Arc<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let options = LocalCaOptions { clock: clock.clone(), ..Default::default() };
-        let ca = LocalCa::open_with(directory.path(), TrustDomain::default(), options).expect("a CA");
-        Arc::new(Self {
-            ca,
-            mood: Mutex::new(Mood::Answers),
-            asked: Mutex::default(),
-            running: Mutex::default(),
-            _directory: directory,
-        })
-    }
-
-    fn turn(&self, mood: Mood) {
-        *self.mood.lock().expect("no panic") = mood;
-    }
-
-    fn asked(&self) -> Vec<Identity> {
-        self.asked.lock().expect("no panic").iter().map(|(identity, _)| identity.clone()).collect()
-    }
-
-    fn enter(&self) {
-        let mut running = self.running.lock().expect("no panic");
-        running.0 += 1;
-        running.1 = running.1.max(running.0);
-    }
-
-    fn leave(&self) {
-        self.running.lock().expect("no panic").0 -= 1;
-    }
-
-    fn most_at_once(&self) -> usize {
-        self.running.lock().expect("no panic").1
-    }
-}
-
-impl CertificateAuthority for FakeCa {
-    fn issue(&self, request: CertificateRequest) -> BoxFuture<'_, Result<Issued, CaError>> {
-        let mood = self.mood.lock().expect("no panic").clone();
-        self.asked.lock().expect("no panic").push((request.identity.clone(), Instant::now()));
-        Box::pin(async move {
-            match mood {
-                Mood::Answers => self.ca.issue(request).await,
-                Mood::AnswersAfter(time) => {
-                    self.enter();
-                    pass(time).await;
-                    self.leave();
-                    self.ca.issue(request).await
-                }
-                Mood::Fails(error) => Err(error),
-                Mood::Hangs => std::future::pending().await,
-                Mood::Panics => panic!("as the test wants"),
-            }
-        })
-    }
-}
-
-struct Fixture {
-    ca: Arc<FakeCa>,
-    certificates: Certificates,
-    task: CertificatesTask,
-    clock: Clock,
-}
-
-fn start() -> Fixture {
-    start_with(CertificatesOptions::default())
-}
-
-fn start_with(options: CertificatesOptions) -> Fixture {
-    let clock = virtual_clock();
-    let ca = FakeCa::new(&clock);
-    let options = CertificatesOptions { clock: clock.clone(), ..options };
-    let (certificates, task) = Certificates::start(Arc::clone(&ca) as Arc<dyn CertificateAuthority>, options);
-    Fixture { ca, certificates, task, clock }
-}
-
-fn down() -> Mood {
-    Mood::Fails(CaError::Unreachable("connection refused".into()))
-}
 
 fn count(counter: &std::sync::atomic::AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
@@ -172,7 +57,7 @@ async fn identities_that_came_together_are_not_renewed_together() {
     let Fixture { ca, certificates, task: _task, .. } = start();
     certificates.want((0..20).map(|n| identity(&format!("sa-{n}"))));
     pass(HOUR * 14).await;
-    let asked = ca.asked.lock().expect("no panic");
+    let asked = ca.asked_when();
     assert_eq!(asked.len(), 40);
     let times: BTreeSet<Instant> = asked[20..].iter().map(|(_, at)| *at).collect();
     assert!(times.len() > 10, "{} different times", times.len());

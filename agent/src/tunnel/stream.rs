@@ -167,6 +167,12 @@ impl SendHalf {
         }
     }
 
+    /// Writes to the session's socket so far.
+    #[cfg(test)]
+    pub(super) fn writes(&self) -> u64 {
+        self.session.wire.writes.get()
+    }
+
     fn ended(&self) -> TunnelError {
         let end = self.session.end.borrow().clone();
         end.unwrap_or_else(|| TunnelError::Reset("the stream has ended".into()))

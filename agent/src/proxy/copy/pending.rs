@@ -80,7 +80,7 @@ mod tests {
     fn content(pending: &Pending) -> Vec<u8> {
         let mut slices = no_slices();
         let count = pending.slices(&mut slices);
-        slices[..count].concat()
+        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     #[test]

@@ -1,0 +1,2 @@
+//! The bytes on the wire, inside TLS.
+

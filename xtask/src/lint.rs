@@ -72,8 +72,8 @@ fn ebpf(checkout: &Checkout) -> Result<()> {
 fn deny(checkout: &Checkout, program: &PathBuf, advisories: bool) -> Result<()> {
     for dir in [&checkout.root, &checkout.ebpf()] {
         let mut deny = Command::new(program);
-        deny.current_dir(dir).args(["--all-features", "check", "--hide-inclusion-graph"]);
-        deny.arg("--config").arg(checkout.root.join("deny.toml"));
+        deny.current_dir(dir).arg("--config").arg(checkout.root.join("deny.toml"));
+        deny.args(["check", "--hide-inclusion-graph"]);
         deny.args(["licenses", "bans", "sources"]);
         if advisories {
             deny.arg("advisories");

@@ -2,6 +2,8 @@
 //!
 //! Entry point: [`sum`].
 
+type Sample<'t> = (&'t str, Vec<(String, String)>, f64);
+
 /// Adds up the samples called `name` that have all of `labels`; `None` where there is none.
 pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let samples = text.lines().filter_map(sample);
@@ -13,7 +15,7 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64
 }
 
 /// `name{label="value",…} 1.5`
-fn sample(line: &str) -> Option<(&str, Vec<(String, String)>, f64)> {
+fn sample(line: &str) -> Option<Sample<'_>> {
     if line.starts_with('#') {
         return None;
     }

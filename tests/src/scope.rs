@@ -133,7 +133,7 @@ fn list(dir: &Path) -> Vec<String> {
 
 fn mount_bpffs() -> Result<()> {
     let _one_at_a_time = netns::MachineLock::take()?;
-    let mounted = rustix::fs::statfs(BPFFS).is_ok_and(|fs| fs.f_type as i64 == BPF_FS_MAGIC);
+    let mounted = rustix::fs::statfs(BPFFS).is_ok_and(|fs| fs.f_type == BPF_FS_MAGIC);
     if mounted {
         return Ok(());
     }

@@ -126,8 +126,8 @@ impl Process {
             seen = lines.all.len();
             let left = LIMIT.saturating_sub(began.elapsed());
             if lines.ended == 2 || left.is_zero() {
-                let how = if left.is_zero() { "waited in vain" } else { "it ended" };
-                bail!("{}: {how} for {what}; it printed:\n{}", self.name, lines.text(&BOTH));
+                let how = if left.is_zero() { "waited in vain for" } else { "it ended before" };
+                bail!("{}: {how} {what}; it printed:\n{}", self.name, lines.text(&BOTH));
             }
             lines = self.output.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -173,12 +173,16 @@ impl Process {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.wait_within(LIMIT)
+    }
+
+    fn wait_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.close_input();
         if let Some(status) = self.status {
             return Ok(status);
         }
         let pidfd = pidfd_open(self.pid()?, PidfdFlags::empty())?;
-        let limit = Timespec::try_from(LIMIT)?;
+        let limit = Timespec::try_from(limit)?;
         if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? == 0 {
             let lines = self.output.lines.lock().unwrap_or_else(PoisonError::into_inner);
             bail!("{} does not end; it printed:\n{}", self.name, lines.text(&BOTH));
@@ -189,8 +193,13 @@ impl Process {
     }
 
     /// Waits until it ends by itself, and returns all it printed.
-    pub fn finish(mut self) -> Result<Finished> {
-        let status = self.wait()?;
+    pub fn finish(self) -> Result<Finished> {
+        self.finish_within(LIMIT)
+    }
+
+    /// [`Process::finish`] for what takes its time.
+    pub fn finish_within(mut self, limit: Duration) -> Result<Finished> {
+        let status = self.wait_within(limit)?;
         let lines = self.output.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = |lines: &mut Lines| lines.ended < 2;
         // A grandchild may hold the pipes open: then what is there must do.

@@ -4,6 +4,7 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use anyhow::Result;
@@ -120,6 +121,37 @@ fn nothing_is_left_after_a_panic() {
     }));
     assert!(outcome.is_err());
     assert_eq!(traces(&dir), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept_by_the_next_one() -> Result<()> {
+    const ROLE: &str = "WEIR_TEST_ROLE";
+    match std::env::var(ROLE).as_deref() {
+        Ok("killed") => {
+            let topology = Topology::new()?;
+            let pod = topology.node("a").pod("shop/client")?;
+            let _echo = pod.serve(Serve::Echo, 7)?;
+            println!("left {}", topology.dir().display());
+            std::process::abort();
+        }
+        Ok(_) => return Topology::with_nodes(1).map(drop),
+        Err(_) => {}
+    }
+    let own = std::env::current_exe()?;
+    let run_as = |role: &str| {
+        let name = "what_a_killed_run_left_is_swept_by_the_next_one";
+        let mut test = Command::new(&own);
+        test.args(["--exact", name, "--nocapture"]).env(ROLE, role).stderr(Stdio::null());
+        test.output()
+    };
+    let printed = String::from_utf8(run_as("killed")?.stdout)?;
+    let left = printed.lines().find_map(|line| line.split_once("left ")).expect("the killed run's folder").1;
+    assert!(!traces(Path::new(left)).is_empty(), "the killed run left nothing to sweep");
+
+    assert!(run_as("next")?.status.success());
+
+    assert_eq!(traces(Path::new(left)), Vec::<PathBuf>::new());
+    Ok(())
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn report_received(mut connection: TcpStream) -> Result<()> {
     }
 }
 
-/// A blocking connect, as most applications make it, with a limit that the kernel keeps.
+/// Connects, from an address of the caller's choice if there is one.
 fn open(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
     let Some(own) = options.bind else {
         let connection = TcpStream::connect_timeout(&address, options.timeout)?;

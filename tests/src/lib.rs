@@ -1,1 +1,33 @@
+//! Nodes and pods on one machine, real agents on them, real peers in them: what data-path tests, the demo
+//! and the bench are made of.
+//!
+//! Entry point: [`Topology`]; from it come [`Node`], [`Pod`], [`Agent`]. Everything made here is gone when
+//! the topology is dropped, also after a panic; what a killed run left, the next one removes. Needs root,
+//! and fails without it. Knows the command line and the files of Weir, nothing of its insides.
 
+mod agent;
+mod cgroup;
+mod flows;
+mod manifest;
+mod metrics;
+mod netns;
+mod peer;
+mod pod;
+mod process;
+mod programs;
+mod scope;
+mod state;
+mod topology;
+
+pub use agent::{Agent, AgentBuilder};
+pub use flows::Flow;
+pub use manifest::Manifest;
+pub use netns::inside;
+pub use peer::{Dialled, Held, Listener, Serve};
+pub use pod::Pod;
+pub use process::{Finished, Process, eventually};
+pub use state::State;
+pub use topology::{Node, Topology};
+
+/// How long anything here waits for what must happen soon; far beyond what it takes on a busy machine.
+pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! `cargo xtask lint`: what CI asks of the text of the code, apart from its tests.
 //!
-//! Entry point: [`run`]. cargo-deny checks licences, sources and duplicates by `deny.toml`; it is built on
-//! `--deny` or where it is missing in CI, since that takes minutes, and its advisories need the net.
+//! Entry point: [`run`]. cargo-deny checks licences, sources and duplicates by `deny.toml`. CI asks for it
+//! with `--deny`; it is not built unasked, since that takes two minutes. Its advisories need the net.
 
 use std::{path::PathBuf, process::Command};
 
@@ -14,7 +14,7 @@ const DENY_VERSION: &str = "0.20.2";
 /// Options of `cargo xtask lint`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Build cargo-deny if it is not there (minutes), and check licences, sources and duplicates.
+    /// Build cargo-deny if it is not there (two minutes), and check licences, sources and duplicates.
     #[arg(long)]
     deny: bool,
     /// Check known vulnerabilities too; fetches their database.
@@ -59,7 +59,8 @@ fn format(checkout: &Checkout) -> Result<()> {
 
 fn clippy(checkout: &Checkout) -> Result<()> {
     let mut clippy = command::cargo("clippy");
-    clippy.args(["--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"]);
+    clippy.args(["--quiet", "--workspace", "--all-targets", "--features", "weir-tests/selftest"]);
+    clippy.args(["--", "-Dwarnings"]);
     command::run(clippy.current_dir(&checkout.root))
 }
 
@@ -72,8 +73,8 @@ fn ebpf(checkout: &Checkout) -> Result<()> {
 fn deny(checkout: &Checkout, program: &PathBuf, advisories: bool) -> Result<()> {
     for dir in [&checkout.root, &checkout.ebpf()] {
         let mut deny = Command::new(program);
-        deny.current_dir(dir).args(["--all-features", "check", "--hide-inclusion-graph"]);
-        deny.arg("--config").arg(checkout.root.join("deny.toml"));
+        deny.current_dir(dir).arg("--config").arg(checkout.root.join("deny.toml"));
+        deny.args(["check", "--hide-inclusion-graph"]);
         deny.args(["licenses", "bans", "sources"]);
         if advisories {
             deny.arg("advisories");
@@ -91,7 +92,7 @@ fn deny_program(checkout: &Checkout, build: bool) -> Result<Option<PathBuf>> {
     if !build {
         return Ok(None);
     }
-    eprintln!("building cargo-deny {DENY_VERSION} into {}; some minutes", checkout.tools().display());
+    eprintln!("building cargo-deny {DENY_VERSION} into {}; two minutes", checkout.tools().display());
     let build_dir = checkout.tools().join("build");
     command::run(
         command::cargo("install")

@@ -1,0 +1,63 @@
+//! Subtrees of this machine's cgroup2 hierarchy: made, emptied by force, removed.
+//!
+//! Entry points: [`mount_point`], [`make`], [`remove`].
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::LIMIT;
+
+/// Where cgroup2 is mounted: alone, or beside version 1.
+pub(crate) fn mount_point() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    let cgroup2 = mounts.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        filesystem.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
+    });
+    cgroup2.map(PathBuf::from).context("cgroup2 is not mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+}
+
+/// Makes `dir` and its parents.
+pub(crate) fn make(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cgroup {} (needs root)", dir.display()))
+}
+
+/// Kills everything in `dir` and below it, waits until it is gone, removes the folders.
+pub(crate) fn remove(dir: &Path) -> Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    fs::write(dir.join("cgroup.kill"), "1").with_context(|| format!("killing {}", dir.display()))?;
+    wait_until_empty(dir)?;
+    remove_folders(dir)
+}
+
+/// `cgroup.events` wakes its pollers when the last process has gone.
+fn wait_until_empty(dir: &Path) -> Result<()> {
+    let events = dir.join("cgroup.events");
+    let file = File::open(&events)?;
+    let began = Instant::now();
+    while fs::read_to_string(&events)?.lines().any(|line| line == "populated 1") {
+        if began.elapsed() > LIMIT {
+            bail!("processes in {} do not die", dir.display());
+        }
+        let tick = Timespec::try_from(Duration::from_millis(100))?;
+        poll(&mut [PollFd::new(&file, PollFlags::PRI)], Some(&tick))?;
+    }
+    Ok(())
+}
+
+fn remove_folders(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_folders(&entry.path())?;
+        }
+    }
+    fs::remove_dir(dir).with_context(|| format!("removing {}", dir.display()))
+}

@@ -1,0 +1,37 @@
+//! The programs under test and beside it: where cargo put them.
+//!
+//! Entry points: [`weir`], [`peer`].
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The agent's binary: `WEIR_BIN`, or what was built into this target directory.
+pub(crate) fn weir() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("WEIR_BIN").map(PathBuf::from) {
+        if path.is_file() {
+            return Ok(path);
+        }
+        bail!("WEIR_BIN is {}, which is no file; run `cargo xtask build`", path.display());
+    }
+    built("weir")
+}
+
+/// The test peer of this crate.
+pub(crate) fn peer() -> Result<PathBuf> {
+    built("peer")
+}
+
+/// Whether this process is a test program, which cargo keeps apart from the others.
+pub(crate) fn in_a_test() -> bool {
+    env::current_exe().is_ok_and(|own| own.parent().is_some_and(|dir| dir.ends_with("deps")))
+}
+
+/// A test program lies in `<profile>/deps`, xtask in `<profile>`, and what they run beside them.
+fn built(name: &str) -> Result<PathBuf> {
+    let own = env::current_exe().context("where this program lies")?;
+    let mut candidates = own.ancestors().skip(1).take(2).map(|dir| dir.join(name));
+    candidates
+        .find(|file| file.is_file())
+        .with_context(|| format!("`{name}` is not built beside {}; run `cargo xtask build`", own.display()))
+}

@@ -3,17 +3,26 @@
 //! `run` wires them together; `cli` is the command line. Everything else is a part.
 
 pub mod addr;
-pub mod admin;
+pub mod datapath;
+pub mod proxy;
+pub mod tunnel;
+
+pub mod identity;
+pub mod policy;
+pub mod state;
+
+pub mod source;
+pub mod sync;
+
 pub mod ca;
 pub mod certs;
 
-pub mod datapath;
 pub mod flows;
-pub mod identity;
 pub mod metrics;
-pub mod policy;
-pub mod proxy;
+pub mod observe;
+
+pub mod admin;
+pub mod check;
+pub mod cli;
+pub mod run;
 pub mod serve;
-pub mod state;
-pub mod sync;
-pub mod tunnel;

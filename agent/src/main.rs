@@ -1,1 +1,69 @@
-fn main() {}
+//! `weir`: reads the command line and hands each command to the part that does it.
+//!
+//! Commands that ask a running agent are in `cli`; the others run in this process.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use weir_agent::{
+    check,
+    cli::{
+        self, Cli, Command, Outcome, Verdict,
+        args::{AgentArgs, CheckArgs, LintArgs, Output, PolicyCommand, UninstallArgs},
+    },
+    datapath::uninstall::uninstall as remove_pins,
+    run, source,
+};
+
+fn main() -> ExitCode {
+    cli::exit(match Cli::parse().command {
+        Command::Agent(args) => agent(args),
+        Command::Status(args) => cli::status(&args),
+        Command::Flows(args) => cli::flows(&args),
+        Command::Check(args) => check(&args),
+        Command::Policy { command: PolicyCommand::Explain(args) } => cli::policy_explain(&args),
+        Command::Policy { command: PolicyCommand::Audit(args) } => cli::policy_audit(&args),
+        Command::Policy { command: PolicyCommand::Lint(args) } => lint(&args),
+        Command::Uninstall(args) => uninstall(&args),
+    })
+}
+
+fn agent(args: AgentArgs) -> Outcome {
+    run::agent(args).map(|()| Verdict::Yes)
+}
+
+fn check(args: &CheckArgs) -> Outcome {
+    let options = check::CheckOptions { cgroup: args.cgroup.clone(), ..check::CheckOptions::default() };
+    let report = check::run(&options);
+    match args.output {
+        Output::Table => cli::write(&report.table())?,
+        Output::Json => cli::write(&format!("{}\n", serde_json::to_string(&report)?))?,
+    }
+    Ok(if report.failed() { Verdict::No } else { Verdict::Yes })
+}
+
+fn lint(args: &LintArgs) -> Outcome {
+    let lint = source::lint::files(&args.files);
+    let mut text = String::new();
+    for problem in &lint.problems {
+        text.push_str(&format!("{problem}\n"));
+    }
+    for warning in &lint.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    if lint.problems_left_out > 0 {
+        text.push_str(&format!("and {} more\n", lint.problems_left_out));
+    }
+    if lint.problems.is_empty() {
+        text.push_str(&format!("{} objects, nothing wrong\n", lint.objects));
+    }
+    cli::write(&text)?;
+    Ok(if lint.problems.is_empty() { Verdict::Yes } else { Verdict::No })
+}
+
+fn uninstall(args: &UninstallArgs) -> Outcome {
+    let bpffs: &PathBuf = &args.bpffs;
+    let removed = remove_pins(bpffs)?;
+    cli::write(&format!("removed {removed} pins below {}\n", bpffs.display()))?;
+    Ok(Verdict::Yes)
+}

@@ -18,6 +18,8 @@ use aya::{
     programs::{CgroupSockAddr, ProgramError, SkLookup, SockOps},
 };
 
+use tokio::io::unix::AsyncFd;
+
 use super::{
     bpf,
     bpffs::{self, BpffsError},
@@ -193,12 +195,27 @@ impl Datapath {
         &self.programs
     }
 
-    /// Reads the programs' log from now on; `None` when logging was not asked for.
+    /// Passes on what the programs log, from now on, if that was asked for.
     ///
     /// # Errors
     /// When the log's ring cannot be read.
-    pub fn logger(&mut self) -> Option<Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error>> {
-        self.options.log.then(|| aya_log::EbpfLogger::init(&mut self.ebpf))
+    pub fn start_log(&mut self) -> anyhow::Result<()> {
+        if !self.options.log {
+            return Ok(());
+        }
+        let logger = aya_log::EbpfLogger::init(&mut self.ebpf)?;
+        // SAFETY: the logger owns its ring's descriptor and gives the same one as long as it lives, which is
+        // as long as the registration does.
+        let logger = unsafe { AsyncFd::register(logger) };
+        let mut logger = logger.map_err(|error| anyhow::anyhow!("{error}"))?;
+        // Runs as long as the process: the log has no end of its own.
+        drop(tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        }));
+        Ok(())
     }
 
     /// Attaches every program that is not attached; says how many were not.

@@ -111,7 +111,6 @@ catalogue! {
     OBJECT_PROBLEMS = Gauge "weir_object_problems" &["kind"], "Objects, or files, that could not be used";
     STATE_GENERATION = Gauge "weir_state_generation" &[], "Generation of the snapshot in force";
     POLICY_GENERATION = Gauge "weir_policy_generation" &[], "Generation of the policy in force";
-    STATE_AGE = Gauge "weir_state_age_seconds" &[], "Time since the source of the state was last in step";
     WORKLOADS = Gauge "weir_workloads" &["state"], "Workloads on this node: enrolled, captured";
 
     MAP_ENTRIES = Gauge "weir_map_entries" &["map"], "Entries in a kernel map";
@@ -119,14 +118,15 @@ catalogue! {
     MAP_FULL = Counter "weir_map_full_total" &["map"], "Entries for which a kernel map had no room";
     DRIFT_REPAIRS = Counter "weir_drift_repairs_total" &["map"], "Entries of a kernel map that were not what the state says, and were mended";
     EVENTS_LOST = Counter "weir_events_lost_total" &[], "Kernel events for which the ring buffer had no room";
-    KERNEL_ERRORS = Counter "weir_kernel_errors_total" &["program", "error"], "Errors that a kernel program turned into a verdict";
+    KERNEL_COUNTERS = Counter "weir_kernel_connections_total" &["what"], "What the kernel programs counted: redirected, direct, denied and what went wrong";
+    NOT_REDIRECTED = Counter "weir_not_redirected_total" &[], "Connections to the agent's listeners that had not been redirected there";
+    CONNECTIONS_ENDED = Counter "weir_connections_ended_total" &[], "Live connections of the proxy that were judged again and ended";
 
     CERTIFICATES = Gauge "weir_certificates" &["state"], "Certificates of workloads on this node: valid, pending, expired";
     CERTIFICATE_EXPIRY = Gauge "weir_certificate_expiry_seconds" &[], "When the first certificate in use expires, in seconds since the epoch";
     CERTIFICATE_ISSUES = Counter "weir_certificate_issues_total" &["result"], "Certificates asked of the authority: ok, failed";
 
     TUNNEL_SESSIONS = Gauge "weir_tunnel_sessions" &["role"], "Tunnel sessions that live now: client, server";
-    TUNNEL_STREAMS = Gauge "weir_tunnel_streams" &["role"], "Tunnel streams that live now: client, server";
     TUNNEL_SESSIONS_ENDED = Counter "weir_tunnel_sessions_ended_total" &["role", "reason"], "Tunnel sessions that ended";
 
     BUILD_INFO = Gauge "weir_agent_build_info" &["version"], "1, with the agent's version";

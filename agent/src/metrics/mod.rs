@@ -28,9 +28,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use self::series::Series;
 use self::{
     catalogue::{Definition, Kind},
-    series::{Labels, MOST_SERIES, Series},
+    series::{Labels, MOST_SERIES},
 };
 
 /// A counter: a cheap handle to one number that only grows.

@@ -1,0 +1,217 @@
+//! The control loop: the source is read, the state kept, the kernel reconciled, events recorded.
+//!
+//! Entry point: [`Control::run`]. One task owns the mutable state; everyone else reads what it publishes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+
+use super::{
+    process::{Asked, Signals},
+    view::{self, Shared, View},
+};
+use crate::{
+    admin::Problem,
+    datapath::events::Events,
+    metrics::{Counter, Metrics, Series, catalogue, readiness::Wait},
+    observe::Observer,
+    proxy::Workers,
+    source::{self, yaml::YamlDirectory},
+    state::State,
+    sync::{Reconciler, Repairs},
+};
+
+/// How often namespaces are looked at: a pod that is gone must not be held for long.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How often the kernel's maps are read back.
+const REPAIR: Duration = Duration::from_secs(30);
+
+/// How often a sign of life is given (`--when-down open`).
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// How long a frozen agent waits for its successor before it goes on by itself.
+const FROZEN: Duration = Duration::from_secs(30);
+
+/// How long connections that are on their way still find the old listeners after a take-over.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Events read in one turn.
+const EVENTS: usize = 1024;
+
+/// The one owner of the state.
+pub(super) struct Control {
+    source: YamlDirectory,
+    state: State,
+    reconciler: Reconciler,
+    shared: Arc<Shared>,
+    problems: Vec<source::Problem>,
+    waiting: Option<Wait>,
+    repairs: Arc<Series<Counter>>,
+    stopping: watch::Sender<bool>,
+    frozen: bool,
+}
+
+impl Control {
+    pub(super) fn new(
+        source: YamlDirectory,
+        state: State,
+        reconciler: Reconciler,
+        shared: Arc<Shared>,
+        problems: Vec<source::Problem>,
+        metrics: &Metrics,
+    ) -> Self {
+        let waiting = Some(shared.readiness.waiting_for("the first look at the pods of this node"));
+        let repairs = metrics.counters(&catalogue::DRIFT_REPAIRS);
+        let stopping = watch::Sender::new(false);
+        let control = Self {
+            source,
+            state,
+            reconciler,
+            shared,
+            problems,
+            waiting,
+            repairs,
+            stopping,
+            frozen: false,
+        };
+        control.log_problems(&[]);
+        control
+    }
+
+    /// Told when the agent stops.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Puts the first snapshot in force.
+    pub(super) fn begin(&mut self) {
+        self.reconciler.adopt(self.state.snapshot());
+        self.publish();
+    }
+
+    /// Runs until the agent is told to stop.
+    pub(super) async fn run(&mut self, mut signals: Signals, mut events: Events, observer: &Observer) {
+        let (mut look, mut repair, mut heartbeat) = (every(LOOK), every(REPAIR), every(HEARTBEAT));
+        let mut thaw = Instant::now();
+        loop {
+            let frozen = self.frozen;
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Freeze => {
+                        tracing::info!("a successor is starting");
+                        self.frozen = true;
+                        thaw = Instant::now() + FROZEN;
+                    }
+                },
+                () = tokio::time::sleep_until(thaw), if frozen => {
+                    tracing::warn!("no successor came; going on");
+                    self.frozen = false;
+                    self.begin();
+                }
+                result = events.next(EVENTS, |event| observer.record(&event)), if !frozen => {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "cannot read the kernel's events");
+                    }
+                }
+                () = self.source.changed(), if !frozen => self.read_source(),
+                _ = look.tick(), if !frozen => {
+                    self.reconciler.look_at_pods();
+                    self.publish();
+                }
+                _ = repair.tick(), if !frozen => self.repair(),
+                _ = heartbeat.tick(), if !frozen => self.reconciler.heartbeat(),
+            }
+        }
+        self.stopping.send_replace(true);
+        // A second signal ends the process at once.
+        drop(tokio::spawn(async move {
+            while matches!(signals.next().await, Asked::Freeze) {}
+            tracing::warn!("stopping at once");
+            std::process::exit(1);
+        }));
+    }
+
+    /// Finishes what there is, to the deadline.
+    pub(super) async fn drain(&mut self, workers: &Workers, limit: Duration) {
+        let _draining = self.shared.readiness.waiting_for("the agent is stopping");
+        if self.frozen {
+            tokio::time::sleep(GRACE).await;
+        } else {
+            self.reconciler.farewell();
+        }
+        tracing::info!(limit_seconds = limit.as_secs(), "draining");
+        let ended = workers.drain(limit).await;
+        if ended > 0 {
+            tracing::warn!(connections = ended, "connections had to be ended");
+        }
+    }
+
+    fn read_source(&mut self) {
+        let scan = self.source.scan();
+        let changes = self.state.apply_all(scan.events);
+        let before = std::mem::replace(&mut self.problems, scan.problems);
+        self.log_problems(&before);
+        if !changes.is_empty() {
+            let snapshot = self.state.snapshot();
+            // Readers first: what the kernel asks from here on is answered under the new state.
+            self.shared.snapshot.store(snapshot.clone());
+            self.reconciler.apply(snapshot, &changes);
+        }
+        self.publish();
+    }
+
+    fn log_problems(&self, before: &[source::Problem]) {
+        for problem in self.problems.iter().filter(|problem| !before.contains(problem)) {
+            tracing::warn!(
+                file = problem.file,
+                object = problem.object.as_ref().map(tracing::field::display),
+                field = problem.field,
+                value = problem.value,
+                "{}",
+                problem.message
+            );
+        }
+    }
+
+    fn repair(&mut self) {
+        let Repairs { entries, programs } = self.reconciler.repair();
+        for (map, wrong) in entries {
+            tracing::warn!(map, wrong, "a kernel map was not as it ought to be, and was mended");
+            self.repairs.with(&[map]).inc_by(wrong as u64);
+        }
+        if programs > 0 {
+            tracing::warn!(programs, "programs were not attached, and are again");
+            self.repairs.with(&["programs"]).inc_by(programs as u64);
+        }
+        self.publish();
+    }
+
+    /// Shows the world what is.
+    fn publish(&mut self) {
+        self.shared.certificates.want(self.reconciler.identities());
+        let mut problems: Vec<Problem> = self.problems.iter().map(view::of_source).collect();
+        problems.extend(self.state.conflicts().iter().map(view::of_conflict));
+        problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
+        self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
+        if self.reconciler.failed().is_empty() {
+            if self.waiting.take().is_some() {
+                tracing::info!(pods = self.reconciler.captured().len(), "ready");
+            }
+        } else if self.waiting.is_some() {
+            let pods: Vec<String> = self.reconciler.failed().keys().map(ToString::to_string).collect();
+            let words = format!("pods that are not captured: {}", pods.join(", "));
+            self.waiting = Some(self.shared.readiness.waiting_for(words));
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

@@ -1,0 +1,133 @@
+//! Metrics of parts that do not count by themselves, read when they are asked for.
+//!
+//! Entry point: [`register`].
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use super::view::{Shared, seconds};
+use crate::{
+    metrics::{Metrics, Sample, catalogue},
+    proxy::Context,
+    tunnel::SessionError,
+};
+
+/// Registers them all.
+pub(super) fn register(metrics: &Metrics, shared: &Arc<Shared>, context: &Arc<Context>) {
+    state(metrics, shared);
+    kernel(metrics, shared);
+    certificates(metrics, shared);
+    proxy(metrics, context);
+}
+
+fn state(metrics: &Metrics, shared: &Arc<Shared>) {
+    let of = shared.clone();
+    metrics.read_one(&catalogue::STATE_GENERATION, move || of.snapshot.load().generation as f64);
+    let of = shared.clone();
+    metrics.read_one(&catalogue::POLICY_GENERATION, move || of.snapshot.load().policy_generation as f64);
+    let of = shared.clone();
+    metrics.read(&catalogue::OBJECTS, move || {
+        let snapshot = of.snapshot.load();
+        vec![
+            Sample::new(&["Pod"], snapshot.workloads().count() as f64),
+            Sample::new(&["Service"], snapshot.services().count() as f64),
+            Sample::new(&["Node"], snapshot.nodes().count() as f64),
+            Sample::new(&["AccessPolicy"], snapshot.policies().len() as f64),
+        ]
+    });
+    let of = shared.clone();
+    metrics.read(&catalogue::OBJECT_PROBLEMS, move || {
+        let mut kinds: BTreeMap<String, f64> = BTreeMap::new();
+        for problem in &of.view.load().problems {
+            let kind = problem.object.as_deref().and_then(|object| object.split(' ').next());
+            *kinds.entry(kind.unwrap_or("file").to_owned()).or_default() += 1.0;
+        }
+        kinds.into_iter().map(|(kind, count)| Sample::new(&[&kind], count)).collect()
+    });
+    let of = shared.clone();
+    metrics.read(&catalogue::WORKLOADS, move || {
+        let snapshot = of.snapshot.load();
+        let enrolled = snapshot.workloads_on_node(&of.node).filter(|workload| workload.enrolled).count();
+        let captured = of.view.load().pods.len();
+        vec![Sample::new(&["enrolled"], enrolled as f64), Sample::new(&["captured"], captured as f64)]
+    });
+}
+
+fn kernel(metrics: &Metrics, shared: &Arc<Shared>) {
+    type Pick = fn(&(&'static str, usize, u32, u64)) -> f64;
+    let columns: [(&'static catalogue::Definition, Pick); 3] = [
+        (&catalogue::MAP_ENTRIES, |row| row.1 as f64),
+        (&catalogue::MAP_CAPACITY, |row| f64::from(row.2)),
+        (&catalogue::MAP_FULL, |row| row.3 as f64),
+    ];
+    for (definition, pick) in columns {
+        let of = shared.clone();
+        metrics.read(definition, move || {
+            of.view.load().maps.iter().map(|row| Sample::new(&[row.0], pick(row))).collect()
+        });
+    }
+    let of = shared.clone();
+    metrics.read_one(&catalogue::EVENTS_LOST, move || {
+        of.view.load().counters.iter().find(|(name, _)| *name == "events_lost").map_or(0.0, |row| row.1 as f64)
+    });
+    let of = shared.clone();
+    metrics.read(&catalogue::KERNEL_COUNTERS, move || {
+        of.view.load().counters.iter().map(|row| Sample::new(&[row.0], row.1 as f64)).collect()
+    });
+}
+
+fn certificates(metrics: &Metrics, shared: &Arc<Shared>) {
+    let of = shared.clone();
+    metrics.read(&catalogue::CERTIFICATES, move || {
+        let now = time::OffsetDateTime::now_utc();
+        let mut counts = [0.0; 3];
+        for status in of.certificates.status() {
+            let state = match status.not_after {
+                Some(end) if end > now => 0,
+                None => 1,
+                Some(_) => 2,
+            };
+            counts[state] += 1.0;
+        }
+        let states = ["valid", "pending", "expired"];
+        states.iter().zip(counts).map(|(state, count)| Sample::new(&[state], count)).collect()
+    });
+    let of = shared.clone();
+    metrics.read_one(&catalogue::CERTIFICATE_EXPIRY, move || {
+        let ends = of.certificates.status().into_iter().filter_map(|status| status.not_after);
+        ends.min().map_or(0.0, |end| seconds(end.into()))
+    });
+    let counters = shared.certificates.counters();
+    metrics.read(&catalogue::CERTIFICATE_ISSUES, move || {
+        vec![
+            Sample::new(&["ok"], counters.issued.load(Relaxed) as f64),
+            Sample::new(&["failed"], counters.failed.load(Relaxed) as f64),
+        ]
+    });
+}
+
+fn proxy(metrics: &Metrics, context: &Arc<Context>) {
+    let of = context.clone();
+    metrics.read(&catalogue::LIMIT_REFUSALS, move || {
+        vec![Sample::new(&["connections_per_workload"], of.counters.limited.load(Relaxed) as f64)]
+    });
+    let of = context.clone();
+    metrics.read(&catalogue::TUNNEL_SESSIONS, move || {
+        vec![Sample::new(&["client"], of.counters.sessions.load(Relaxed) as f64)]
+    });
+    let of = context.clone();
+    metrics.read(&catalogue::TUNNEL_SESSIONS_ENDED, move || {
+        let refused = SessionError::WORDS.iter().zip(&of.counters.sessions_refused);
+        let mut samples: Vec<Sample> =
+            refused.map(|(word, count)| Sample::new(&["server", word], count.load(Relaxed) as f64)).collect();
+        let failed = of.counters.sessions_failed.load(Relaxed) as f64;
+        samples.push(Sample::new(&["client", "failed"], failed));
+        samples
+    });
+    let of = context.clone();
+    metrics.read_one(&catalogue::NOT_REDIRECTED, move || of.counters.not_redirected.load(Relaxed) as f64);
+    let of = context.clone();
+    metrics.read_one(&catalogue::CONNECTIONS_ENDED, move || of.counters.ended.load(Relaxed) as f64);
+}

@@ -1,0 +1,197 @@
+//! The agent: every part made, wired together, run and drained.
+//!
+//! Entry point: [`agent`]. It wires; what is decided is decided in the parts.
+
+mod control;
+mod explain;
+mod metrics;
+mod process;
+mod takeover;
+mod view;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+
+use self::{
+    control::Control,
+    takeover::Predecessor,
+    view::{Shared, View},
+};
+use crate::{
+    admin,
+    ca::LocalCa,
+    certs::{Certificates, CertificatesOptions},
+    check,
+    cli::args::{AgentArgs, CaArg, SameNode, WhenDown},
+    datapath::{self, Datapath},
+    flows::{self, RecorderOptions},
+    metrics::{Metrics, readiness::Readiness},
+    observe::Observer,
+    proxy::{Context, ProxyCounters, ProxyOptions, Workers},
+    source::yaml::YamlDirectory,
+    state::{Settings, State},
+    sync::{Known, Options, Reconciler},
+};
+
+/// Most worker threads unless `--workers` says otherwise: each has listeners in every pod.
+const MOST_WORKERS: usize = 16;
+
+/// The namespace whose policies are for the whole mesh.
+const ROOT_NAMESPACE: &str = "weir-system";
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// One line that says what is missing and how to mend it.
+pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
+    process::start_log(args.log_format, &args.log)?;
+    process::raise_limits();
+    let report = check::run_at_start(&check::CheckOptions {
+        cgroup: args.cgroup.clone(),
+        bpffs: args.bpffs.clone(),
+        socket: args.socket.clone(),
+        metrics: args.metrics,
+        extra: Vec::new(),
+    });
+    if let Some(failure) = report.first_failure() {
+        anyhow::bail!("{}", failure.line());
+    }
+    let CaArg::Local(directory) = &args.ca;
+    let ca = LocalCa::open(directory, args.trust_domain.clone())
+        .with_context(|| format!("--ca local:{}", directory.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(args, ca))
+}
+
+async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
+    let signals = process::Signals::new()?;
+    let mut source = YamlDirectory::open(&args.state)?;
+    let predecessor = Predecessor::find(&args.socket);
+    // Without one, a taken port is found out before anything is touched.
+    let early = match &predecessor {
+        Some(_) => None,
+        None => Some(bind_metrics(&args)?),
+    };
+    if let Some(predecessor) = &predecessor {
+        tracing::info!(pid = predecessor.pid(), "taking over from the agent that is running");
+        predecessor.freeze();
+    }
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let readiness = Readiness::default();
+    let (recorder, collector, flows) =
+        flows::start(RecorderOptions::for_records(args.flows_capacity as usize), &metrics);
+    let collector = tokio::spawn(collector.run());
+    let (certificates, certificates_task) =
+        Certificates::start(Arc::new(ca), CertificatesOptions::default());
+
+    let mut state = State::new(Settings {
+        trust_domain: args.trust_domain.clone(),
+        root_namespace: ROOT_NAMESPACE.into(),
+    });
+    let scan = source.scan();
+    state.apply_all(scan.events);
+    let snapshot = Arc::new(ArcSwap::new(state.snapshot()));
+
+    let (mut datapath, events) = open_datapath(&args)?;
+    if let Err(error) = datapath.start_log() {
+        tracing::warn!(%error, "the kernel programs' log cannot be read");
+    }
+    let context = Arc::new(Context {
+        node: args.node.as_str().into(),
+        cluster: "Kubernetes".into(),
+        snapshot: snapshot.clone(),
+        certificates: certificates.clone(),
+        recorder: recorder.clone(),
+        sockets: datapath.sockets().clone(),
+        options: ProxyOptions::default(),
+        counters: ProxyCounters::default(),
+    });
+    let workers = Workers::start(worker_count(&args), &context).context("cannot start the workers")?;
+    let known = Known::default();
+    let options = Options {
+        node: context.node.clone(),
+        open_when_down: args.when_down == WhenDown::Open,
+        tunnel_same_node: args.same_node == SameNode::Tunnel,
+        most_connections: crate::proxy::pod::MOST_CONNECTIONS,
+    };
+    let reconciler =
+        Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
+    let shared = Arc::new(Shared {
+        node: context.node.clone(),
+        snapshot: snapshot.clone(),
+        certificates: certificates.clone(),
+        flows: flows.clone(),
+        readiness: readiness.clone(),
+        view: ArcSwap::from_pointee(View::default()),
+    });
+    metrics::register(&metrics, &shared, &context);
+    let observer = Observer { node: context.node.clone(), snapshot, known, recorder: recorder.clone() };
+    let mut control = Control::new(source, state, reconciler, shared.clone(), scan.problems, &metrics);
+    control.begin();
+
+    // From here on new connections come to this agent; the other one finishes what it has.
+    if let Some(predecessor) = predecessor {
+        predecessor.end();
+    }
+    let listener = match early {
+        Some(listener) => listener,
+        None => takeover::retry(Duration::from_secs(10), || bind_metrics(&args)).await?,
+    };
+    let (socket, socket_file) = admin::bind(&args.socket)?;
+    let stopping = control.stopping();
+    let servers = tokio::spawn({
+        let (metrics, readiness) = (metrics.clone(), readiness.clone());
+        let (first, second) = (stopping.clone(), stopping);
+        async move {
+            let admin = admin::serve(socket, shared, flows, &metrics, wait(first));
+            let scrape = crate::metrics::server::serve(listener, metrics.clone(), readiness, wait(second));
+            tokio::join!(admin, scrape)
+        }
+    });
+    control.run(signals, events, &observer).await;
+
+    // The file first: a successor that finds it would wait for us.
+    drop(socket_file);
+    control.drain(&workers, Duration::from_secs(args.drain.into())).await;
+    if let (Err(error), _) | (_, Err(error)) = servers.await? {
+        tracing::warn!(%error, "a server of the agent's own did not run");
+    }
+    recorder.flush().await;
+    certificates_task.stop().await;
+    collector.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {
+    // An error means that the control task is gone, which is as good.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+fn open_datapath(args: &AgentArgs) -> anyhow::Result<(Datapath, datapath::events::Events)> {
+    let cgroup = match &args.cgroup {
+        Some(cgroup) => cgroup.clone(),
+        None => std::fs::read_to_string("/proc/self/mountinfo")
+            .ok()
+            .and_then(|mounts| check::cgroup2_root(&mounts))
+            .context("cgroup2 is not mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")?,
+    };
+    Ok(Datapath::open(datapath::Options {
+        cgroup,
+        bpffs: args.bpffs.clone(),
+        congestion: args.congestion.clone(),
+        log: args.ebpf_log,
+    })?)
+}
+
+fn bind_metrics(args: &AgentArgs) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(args.metrics)
+        .with_context(|| format!("--metrics {}: free the port, or choose another", args.metrics))
+}
+
+fn worker_count(args: &AgentArgs) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+    args.workers.map_or_else(cores, usize::from)
+}

@@ -1,0 +1,172 @@
+//! What the control loop publishes for those who ask: the admin API and the metrics.
+//!
+//! Entry points: [`Shared`], which answers the admin API, and [`View`].
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    admin::{
+        AdminSource, AuditRow, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus,
+        StatusReport, WorkloadStatus,
+    },
+    certs::Certificates,
+    flows::{Flows, record::timestamp},
+    metrics::readiness::Readiness,
+    proxy::pod::LocalPod,
+    source,
+    state::{
+        Conflict, Snapshot,
+        model::{Mtls, NamespacedName},
+    },
+    sync::{CaptureError, Reconciler},
+};
+
+/// What everyone may read.
+pub(super) struct Shared {
+    pub(super) node: Arc<str>,
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) certificates: Certificates,
+    pub(super) flows: Flows,
+    pub(super) readiness: Readiness,
+    pub(super) view: ArcSwap<View>,
+}
+
+/// The reconciler's side, as of the last time it did something.
+#[derive(Default)]
+pub(super) struct View {
+    pub(super) pods: BTreeMap<NamespacedName, Arc<LocalPod>>,
+    pub(super) failed: BTreeMap<NamespacedName, String>,
+    pub(super) programs: Vec<ProgramStatus>,
+    pub(super) problems: Vec<Problem>,
+    /// Name, entries, capacity, turned away.
+    pub(super) maps: Vec<(&'static str, usize, u32, u64)>,
+    /// Name and value of each kernel counter.
+    pub(super) counters: Vec<(&'static str, u64)>,
+}
+
+impl View {
+    pub(super) fn new(reconciler: &Reconciler, problems: Vec<Problem>) -> Self {
+        let datapath = reconciler.datapath();
+        let attached = datapath.is_attached();
+        let program = |program: &crate::datapath::Program| ProgramStatus {
+            name: program.name.clone(),
+            attached,
+            id: (program.id != 0).then_some(program.id),
+        };
+        let captured = reconciler.captured();
+        let failed = reconciler.failed();
+        let values = datapath.tables.counters();
+        Self {
+            pods: captured.iter().map(|(key, captured)| (key.clone(), captured.pod.clone())).collect(),
+            failed: failed.iter().map(|(key, error)| (key.clone(), error.to_string())).collect(),
+            programs: datapath.programs().iter().map(program).collect(),
+            problems,
+            maps: datapath.tables.occupancy(),
+            counters: weir_common::counter::NAMES.into_iter().zip(values).collect(),
+        }
+    }
+}
+
+impl AdminSource for Shared {
+    fn status(&self) -> StatusReport {
+        let snapshot = self.snapshot.load();
+        let view = self.view.load();
+        let expiries: BTreeMap<String, String> = self
+            .certificates
+            .status()
+            .into_iter()
+            .filter_map(|status| Some((status.identity.to_string(), timestamp(status.not_after?.into()))))
+            .collect();
+        let workloads = snapshot.workloads_on_node(&self.node).map(|workload| {
+            let pod = view.pods.get(&workload.key);
+            let identity = workload.identity.to_string();
+            WorkloadStatus {
+                namespace: workload.key.namespace.to_string(),
+                pod: workload.key.name.to_string(),
+                enrolled: workload.enrolled,
+                captured: pod.is_some(),
+                reason: view.failed.get(&workload.key).cloned(),
+                certificate_expiry: expiries.get(&identity).cloned().filter(|_| pod.is_some()),
+                identity,
+                mtls: match workload.mtls {
+                    Mtls::Permissive => "permissive".into(),
+                    Mtls::Strict => "strict".into(),
+                },
+                addresses: workload.addresses.iter().map(ToString::to_string).collect(),
+                connections: pod.map_or(0, |pod| u64::from(pod.connections())),
+            }
+        });
+        StatusReport {
+            node: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ready: self.readiness.is_ready(),
+            waiting_for: self.readiness.reasons(),
+            generation: snapshot.generation,
+            policy_generation: snapshot.policy_generation,
+            programs: view.programs.clone(),
+            workloads: workloads.collect(),
+            problems: view.problems.clone(),
+            counters: view.counters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        }
+    }
+
+    fn audit(&self) -> Vec<AuditRow> {
+        self.flows.audit()
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError> {
+        super::explain::explain(&self.snapshot.load(), query)
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        self.view.load().problems.clone()
+    }
+}
+
+/// Seconds since the epoch.
+pub(super) fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+pub(super) fn of_source(problem: &source::Problem) -> Problem {
+    Problem {
+        file: problem.file.clone(),
+        object: problem.object.as_ref().map(ToString::to_string),
+        field: problem.field.clone(),
+        value: problem.value.clone(),
+        message: problem.message.clone(),
+    }
+}
+
+pub(super) fn of_conflict(conflict: &Conflict) -> Problem {
+    let claimants: Vec<String> = conflict.claimants.iter().map(ToString::to_string).collect();
+    Problem {
+        object: claimants.first().cloned(),
+        field: Some("address".into()),
+        value: Some(conflict.address.to_string()),
+        message: format!("claimed by {}: none of them has it until one lets go", claimants.join(" and ")),
+        ..Problem::default()
+    }
+}
+
+pub(super) fn of_capture(pod: &NamespacedName, error: &CaptureError) -> Problem {
+    let netns = match error {
+        CaptureError::Netns { path, .. }
+        | CaptureError::NotIts { path, .. }
+        | CaptureError::ClaimedTwice { path, .. } => Some(path.display().to_string()),
+        _ => None,
+    };
+    Problem {
+        object: Some(format!("Pod {pod}")),
+        field: netns.is_some().then(|| "metadata.annotations[\"weir.dev/netns\"]".into()),
+        value: netns,
+        message: format!("not captured: {error}"),
+        ..Problem::default()
+    }
+}

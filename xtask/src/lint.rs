@@ -74,7 +74,7 @@ fn deny(checkout: &Checkout, program: &PathBuf, advisories: bool) -> Result<()> 
     for dir in [&checkout.root, &checkout.ebpf()] {
         let mut deny = Command::new(program);
         deny.current_dir(dir).arg("--config").arg(checkout.root.join("deny.toml"));
-        deny.args(["check", "--hide-inclusion-graph"]);
+        deny.args(["check", "--hide-inclusion-graph", "-A", "unmatched-skip"]);
         deny.args(["licenses", "bans", "sources"]);
         if advisories {
             deny.arg("advisories");

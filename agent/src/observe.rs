@@ -46,10 +46,9 @@ impl Observer {
             event::CLOSED_DIRECT => self.dialled(&snapshot, &pod, event, Path::Direct),
             event::CLOSED_PASSED => self.dialled(&snapshot, &pod, event, Path::Passthrough),
             event::CLOSED_INBOUND => self.taken(&snapshot, &pod, event),
-            event::AGENT_UNAVAILABLE
-            | event::DENIED
-            | event::BOUND_TO_DEVICE
-            | event::NO_BACKENDS => self.refused(&snapshot, &pod, event),
+            event::AGENT_UNAVAILABLE | event::DENIED | event::BOUND_TO_DEVICE | event::NO_BACKENDS => {
+                self.refused(&snapshot, &pod, event)
+            }
             event::DENIED_INBOUND | event::PLAINTEXT_REFUSED => self.refused_inbound(&snapshot, &pod, event),
             _ => return,
         };
@@ -122,9 +121,11 @@ impl Observer {
                 record.path = Path::Proxy;
                 Outcome::failed(Reason::AgentUnavailable, "no agent took the connection")
             }
-            event::BOUND_TO_DEVICE => {
-                Outcome::denied(Reason::BoundToDevice, "the socket is bound to a device (SO_BINDTODEVICE)", None)
-            }
+            event::BOUND_TO_DEVICE => Outcome::denied(
+                Reason::BoundToDevice,
+                "the socket is bound to a device (SO_BINDTODEVICE)",
+                None,
+            ),
             event::NO_BACKENDS => Outcome::failed(Reason::NoEndpoints, "the service has no ready endpoint"),
             _ => {
                 let from = own_address(pod, to);
@@ -149,7 +150,11 @@ impl Observer {
         record.destination = report::workload(pod, Some(local));
         record.judged_here = true;
         let outcome = if event.kind == event::PLAINTEXT_REFUSED {
-            Outcome::denied(Reason::PlaintextRefused, "the workload takes no plaintext (weir.dev/mtls: strict)", None)
+            Outcome::denied(
+                Reason::PlaintextRefused,
+                "the workload takes no plaintext (weir.dev/mtls: strict)",
+                None,
+            )
         } else {
             denied(&mut record, Some(decide(snapshot, pod, None, remote, local.port())))
         };
@@ -159,7 +164,14 @@ impl Observer {
 
     fn begin(&self, event: &Event, direction: Direction, path: Path) -> FlowRecord {
         let ends = (Peer::default(), Peer::default());
-        FlowRecord::new(wall_time(event.time_ns), self.node.clone(), direction, ends, path, Verdict::Forwarded)
+        FlowRecord::new(
+            wall_time(event.time_ns),
+            self.node.clone(),
+            direction,
+            ends,
+            path,
+            Verdict::Forwarded,
+        )
     }
 
     /// The destination by the service that was dialled, if it was one.

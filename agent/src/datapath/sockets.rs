@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -63,25 +63,18 @@ impl SocketMaker {
     }
 
     fn listening(&self) -> io::Result<Socket> {
-        let (socket, any) = match Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)) {
-            Ok(socket) => {
-                socket.set_only_v6(false)?;
-                (socket, IpAddr::from(Ipv6Addr::LOCALHOST))
-            }
+        let loopback = Ipv4Addr::LOCALHOST;
+        let (socket, address) = match Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)) {
+            // Bound to ::1 it would take IPv6 only; bound to the mapped address it is given both.
+            Ok(socket) => (socket, IpAddr::from(loopback.to_ipv6_mapped())),
             // A kernel without IPv6.
-            Err(_) => (
-                Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?,
-                IpAddr::from(Ipv4Addr::LOCALHOST),
-            ),
+            Err(_) => (Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?, loopback.into()),
         };
-        self.tag(socket.as_fd())?;
-        if let Err(error) = socket.bind(&SocketAddr::new(any, 0).into()) {
-            // IPv6 is switched off in this namespace: ::1 is not there, but its mapped form is.
-            let mapped = IpAddr::from(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-            if any.is_ipv4() || socket.bind(&SocketAddr::new(mapped, 0).into()).is_err() {
-                return Err(error);
-            }
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
         }
+        self.tag(socket.as_fd())?;
+        socket.bind(&SocketAddr::new(address, 0).into())?;
         self.tune(&socket)?;
         socket.listen(BACKLOG)?;
         Ok(socket)

@@ -140,7 +140,9 @@ impl Collector {
             let flushes = self.file(&mut batch);
             let urgent = !flushes.is_empty();
             // Readers that have gone away do not matter here.
-            flushes.into_iter().for_each(|done| drop(done.send(())));
+            for done in flushes {
+                let _ = done.send(());
+            }
             if self.queue.is_empty() && !urgent {
                 tokio::time::sleep(GATHER).await;
             }

@@ -33,10 +33,9 @@ pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
         Subject::Outbound { destination: Some((key, expected)), .. } => {
             let now = snapshot.workload(key);
             match now {
-                Some(workload) if workload.identity != *expected => Some(ending(
-                    format!("{key} is now {}, no longer {expected}", workload.identity),
-                    None,
-                )),
+                Some(workload) if workload.identity != *expected => {
+                    Some(ending(format!("{key} is now {}, no longer {expected}", workload.identity), None))
+                }
                 // A destination that left the snapshot ends the connection itself, or drains.
                 _ => None,
             }

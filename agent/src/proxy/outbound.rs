@@ -271,12 +271,7 @@ fn finish(context: &Context, mut record: FlowRecord, outcome: Outcome) {
     context.recorder.record(record);
 }
 
-fn request(
-    context: &Context,
-    pod: &LocalPod,
-    endpoint: EndpointAddr,
-    client: ClientAddr,
-) -> ConnectRequest {
+fn request(context: &Context, pod: &LocalPod, endpoint: EndpointAddr, client: ClientAddr) -> ConnectRequest {
     let snapshot = context.snapshot.load();
     let mut baggage = Baggage {
         cluster: Some(context.cluster.clone()),

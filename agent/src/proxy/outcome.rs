@@ -127,9 +127,16 @@ fn policy_from_words(words: &str) -> Option<PolicyRef> {
     }
     let (key, rest) = rest.split_once(' ')?;
     let (namespace, name) = key.split_once('/')?;
-    let rule = rest.strip_prefix("rule ").and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok());
+    let rule =
+        rest.strip_prefix("rule ").and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok());
     let action = if rest.contains("(allow)") { "allow" } else { "deny" };
-    Some(PolicyRef { tier: tier.into(), namespace: namespace.into(), name: name.into(), rule, action: action.into() })
+    Some(PolicyRef {
+        tier: tier.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        rule,
+        action: action.into(),
+    })
 }
 
 #[cfg(test)]

@@ -56,9 +56,7 @@ impl LocalPod {
 
     /// Whether this is still the pod that `workload` describes; else it has to be captured anew.
     pub fn is(&self, workload: &Workload) -> bool {
-        self.uid == workload.uid
-            && self.identity == workload.identity
-            && self.addresses == workload.addresses
+        self.uid == workload.uid && self.identity == workload.identity && self.addresses == workload.addresses
     }
 
     /// Connections that the proxy has open for the pod.

@@ -73,9 +73,10 @@ impl Workers {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let context = context.clone();
-            let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
-                LocalSet::new().block_on(&runtime, run(context, receiver));
-            })?;
+            let thread =
+                std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
+                    LocalSet::new().block_on(&runtime, run(context, receiver));
+                })?;
             commands.push(sender);
             threads.push(thread);
         }

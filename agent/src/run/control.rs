@@ -67,17 +67,8 @@ impl Control {
         let waiting = Some(shared.readiness.waiting_for("the first look at the pods of this node"));
         let repairs = metrics.counters(&catalogue::DRIFT_REPAIRS);
         let stopping = watch::Sender::new(false);
-        let control = Self {
-            source,
-            state,
-            reconciler,
-            shared,
-            problems,
-            waiting,
-            repairs,
-            stopping,
-            frozen: false,
-        };
+        let control =
+            Self { source, state, reconciler, shared, problems, waiting, repairs, stopping, frozen: false };
         control.log_problems(&[]);
         control
     }

@@ -22,8 +22,9 @@ use crate::{
 pub(super) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, ExplainError> {
     let key = |name: &(String, String)| NamespacedName::new(name.0.as_str(), name.1.as_str());
     let (from, to) = (key(&query.from), key(&query.to));
-    let not_found =
-        |field, value: String, words: String| ExplainError::NotFound(ParameterError::new(field, &value, words));
+    let not_found = |field, value: String, words: String| {
+        ExplainError::NotFound(ParameterError::new(field, &value, words))
+    };
     let source = snapshot
         .workload(&from)
         .ok_or_else(|| not_found("from", from.to_string(), format!("there is no pod {from}")))?;
@@ -31,10 +32,8 @@ pub(super) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Expla
         let words = format!("there is no pod {to}, and no Service of that name with port {}", query.port);
         not_found("to", format!("{to}:{}", query.port), words)
     })?;
-    let answers: Vec<Answer> = destinations
-        .iter()
-        .map(|(destination, port)| answer(snapshot, source, destination, *port))
-        .collect();
+    let answers: Vec<Answer> =
+        destinations.iter().map(|(destination, port)| answer(snapshot, source, destination, *port)).collect();
     Ok(Explanation {
         from: from.to_string(),
         to: to.to_string(),
@@ -72,17 +71,13 @@ fn answer(snapshot: &Snapshot, source: &Workload, destination: &Workload, port: 
         let detail = "the pod is not in the mesh: no policy is enforced for it".into();
         return Answer { pod, port, allowed: true, detail, ..Answer::default() };
     }
-    let family = |ip: &std::net::IpAddr| {
-        destination.addresses.iter().any(|other| other.is_ipv4() == ip.is_ipv4())
-    };
+    let family =
+        |ip: &std::net::IpAddr| destination.addresses.iter().any(|other| other.is_ipv4() == ip.is_ipv4());
     let address = source.addresses.iter().copied().find(family);
     let address = address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
     let identity = source.enrolled.then_some(&source.identity);
-    let request = Request {
-        source: Source { identity, address: SourceAddress::Address(address) },
-        port,
-        http: None,
-    };
+    let request =
+        Request { source: Source { identity, address: SourceAddress::Address(address) }, port, http: None };
     let explained = snapshot.applicable(destination).explain(&request);
     let strict = destination.mtls == crate::state::model::Mtls::Strict && identity.is_none();
     let allowed = explained.allowed && !strict;

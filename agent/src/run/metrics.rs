@@ -70,7 +70,12 @@ fn kernel(metrics: &Metrics, shared: &Arc<Shared>) {
     }
     let of = shared.clone();
     metrics.read_one(&catalogue::EVENTS_LOST, move || {
-        of.view.load().counters.iter().find(|(name, _)| *name == "events_lost").map_or(0.0, |row| row.1 as f64)
+        of.view
+            .load()
+            .counters
+            .iter()
+            .find(|(name, _)| *name == "events_lost")
+            .map_or(0.0, |row| row.1 as f64)
     });
     let of = shared.clone();
     metrics.read(&catalogue::KERNEL_COUNTERS, move || {

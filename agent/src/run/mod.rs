@@ -83,8 +83,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     let (recorder, collector, flows) =
         flows::start(RecorderOptions::for_records(args.flows_capacity as usize), &metrics);
     let collector = tokio::spawn(collector.run());
-    let (certificates, certificates_task) =
-        Certificates::start(Arc::new(ca), CertificatesOptions::default());
+    let (certificates, certificates_task) = Certificates::start(Arc::new(ca), CertificatesOptions::default());
 
     let mut state = State::new(Settings {
         trust_domain: args.trust_domain.clone(),
@@ -116,8 +115,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         tunnel_same_node: args.same_node == SameNode::Tunnel,
         most_connections: crate::proxy::pod::MOST_CONNECTIONS,
     };
-    let reconciler =
-        Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
+    let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
     let shared = Arc::new(Shared {
         node: context.node.clone(),
         snapshot: snapshot.clone(),

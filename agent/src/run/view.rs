@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 
 use crate::{
     admin::{
-        AdminSource, AuditRow, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus,
-        StatusReport, WorkloadStatus,
+        AdminSource, AuditRow, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus, StatusReport,
+        WorkloadStatus,
     },
     certs::Certificates,
     flows::{Flows, record::timestamp},

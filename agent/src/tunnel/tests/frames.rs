@@ -1,2 +1,1 @@
 //! The bytes on the wire, inside TLS.
-

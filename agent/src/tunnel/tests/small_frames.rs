@@ -95,7 +95,8 @@ fn a_chatty_answerer_survives_an_impatient_client() {
         builder.data_frame_budget(IMPATIENT);
         let (mut client, connection) = builder.handshake::<_, Bytes>(tls).await.expect("HTTP/2");
         tokio::task::spawn_local(connection);
-        let request = http::Request::builder().method("CONNECT").uri("10.0.0.7:80").body(()).expect("a request");
+        let request =
+            http::Request::builder().method("CONNECT").uri("10.0.0.7:80").body(()).expect("a request");
         let (answer, _send) = client.send_request(request, false).expect("sent");
         let mut receive = answer.await.expect("an answer").into_body();
         let mut bytes = 0;

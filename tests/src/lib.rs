@@ -15,6 +15,7 @@ mod peer;
 mod pod;
 mod process;
 mod programs;
+mod python;
 mod scope;
 mod state;
 mod topology;
@@ -26,6 +27,7 @@ pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
+pub use python::python;
 pub use state::State;
 pub use topology::{Node, Topology};
 

@@ -24,6 +24,9 @@ pub(crate) const PORT: u16 = 8080;
 /// What `shop/pay` says to everybody it talks to.
 pub(crate) const SECRET: &str = "the secret";
 
+/// A record of TLS with a fatal alert (RFC 8446 §5.1, §6), up to which one it is.
+pub(crate) const TLS_ALERT: &str = "\u{15}\u{3}\u{3}\0\u{2}\u{2}";
+
 impl Mesh {
     /// With `policies` from the start.
     pub(crate) fn new(pay_mtls: &str, policies: &[Manifest]) -> Result<Self> {

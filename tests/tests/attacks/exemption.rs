@@ -5,6 +5,9 @@ use weir_tests::python;
 
 use crate::mesh::{Mesh, PORT, SECRET, TLS_ALERT, ask};
 
+/// Of the first pod that a node captures, with Linux' usual `ip_local_port_range`.
+const VIRTUAL_PORT: u16 = 61_000;
+
 const LOOPBACK: &str = include_str!("loopback.py");
 
 /// Every mark that a mesh is known to use, every single bit, and everything else that a socket can be given
@@ -119,45 +122,38 @@ print(json.dumps({{'virtual': port, 'listening': found, 'ends': ends}}))"
     Ok(())
 }
 
+/// Listens in every way there is on the port that it is told, and says what it is given.
+const THIEF: &str = r#"
+import selectors, socket, sys
+port = int(sys.argv[1])
+selector = selectors.DefaultSelector()
+ways = [(socket.AF_INET, '127.0.0.1'), (socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::1')]
+for family, address in ways + [(socket.AF_INET6, '::ffff:127.0.0.1'), (socket.AF_INET6, '::')]:
+    for _ in range(4):
+        made = socket.socket(family)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int('f' not in address))
+        made.bind((address, port))
+        made.listen()
+        selector.register(made, selectors.EVENT_READ)
+print('listening')
+while True:
+    for key, _ in selector.select():
+        print('stolen', key.fileobj.accept()[1])
+"#;
+
 #[test]
 fn a_listener_of_the_app_on_the_virtual_port_or_the_tunnel_port_is_given_nothing() -> Result<()> {
     let mut mesh = Mesh::new("strict", &[])?;
     let (cart, pay) = (&mesh.cart, &mesh.pay);
-    let thief = format!(
-        "{LOOPBACK}
-import selectors, time
-
-def bind(made, address, port):
-    # For as long as a connection that the agent took is there, its port is not free.
-    while True:
-        try: return made.bind((address, port))
-        except OSError: time.sleep(0.01)
-
-port = virtual_port(sys.argv[1], int(sys.argv[2])) if len(sys.argv) > 1 else 15008
-selector = selectors.DefaultSelector()
-for family, addresses in (socket.AF_INET, ['127.0.0.1', '0.0.0.0']), (socket.AF_INET6, ['::1', '::ffff:127.0.0.1', '::']):
-    for address in addresses:
-        for _ in range(4):
-            made = socket.socket(family)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int('f' not in address))
-            bind(made, address, port)
-            made.listen()
-            selector.register(made, selectors.EVENT_READ)
-print('listening', port)
-for key, _ in iter(lambda: selector.select()[0], None):
-    print('stolen', key.fileobj.accept()[1])"
-    );
-    let target = [pay.v4(0).ip().to_string(), PORT.to_string()];
-    let mut thieves = [
-        cart.spawn(python(&thief, target))?,
-        cart.spawn(python::<String>(&thief, []))?,
-        pay.spawn(python::<String>(&thief, []))?,
-    ];
-    for thief in &mut thieves {
+    // Before the first connection: while the agent has one that was redirected there, the port is taken.
+    let mut thieves = Vec::new();
+    for (pod, port) in [(cart, VIRTUAL_PORT), (cart, 15008), (pay, 15008)] {
+        let mut thief = pod.spawn(python(THIEF, [port.to_string()]))?;
         thief.wait_line("its listeners", |line| line.starts_with("listening").then_some(()))?;
+        thieves.push(thief);
     }
 
     for round in 0..10 {
@@ -167,15 +163,16 @@ for key, _ in iter(lambda: selector.select()[0], None):
         }
     }
 
+    let program = format!("{LOOPBACK}\nprint(virtual_port(sys.argv[1], int(sys.argv[2])))");
+    let used = ask(cart, &program, &[&pay.v4(0).ip().to_string(), &PORT.to_string()])?;
+    assert_eq!(used, VIRTUAL_PORT, "the thief was after another port than the agent's");
     for thief in &thieves {
         assert!(!thief.stdout().contains("stolen"), "{}", thief.stdout());
     }
-    // Redirection, the tunnel and its end: all still work with the thieves there.
     mesh.b.wait_flow("the last one", |flow| flow.is(&[("path", "tunnel"), ("verdict", "forwarded")]))?;
     // A thief that nothing comes to proves nothing unless it would notice.
-    let noticed =
-        pay.run(python("import socket; socket.create_connection(('127.0.0.1', 15008))", [] as [&str; 0]))?;
-    noticed.success()?;
+    let dial = "import socket; socket.create_connection(('127.0.0.1', 15008))";
+    pay.run(python::<String>(dial, []))?.success()?;
     thieves[2].wait_line("what it is given", |line| line.starts_with("stolen").then_some(()))?;
     Ok(())
 }

@@ -23,7 +23,7 @@ fn problem(agent: &Agent, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
 
 #[test]
 fn a_file_that_cannot_be_used_is_reported_and_its_last_good_version_stays_in_force() -> Result<()> {
-    let mut world = World::new(&[policy()])?;
+    let world = World::new(&[policy()])?;
     let good = policy().to_string();
     let mut held = world.cart.hold(world.pay.v4(8080))?;
     let other = "AccessPolicy shop/not-other";

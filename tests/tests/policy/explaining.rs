@@ -34,15 +34,15 @@ fn explain_agrees_with_what_happens_and_names_the_rule() -> Result<()> {
     }
     assert_eq!(allowed, 2 * (1 + 2), "cart reaches one port of each server, teller two");
 
-    let service = Manifest::service("shop", "pay", &["10.96.0.9".parse()?]).port("tcp", 80, 8080);
+    let service = Manifest::service("shop", "payments", &["10.96.0.9".parse()?]).port("tcp", 80, 8080);
     world.topology.state().put(&service)?;
     world.topology.state().put_all(&Manifest::endpoint_slices(
         "shop",
-        "pay",
+        "payments",
         ("tcp", 8080),
         &[&world.pay],
     ))?;
-    let ask = ["policy", "explain", "--from", "shop/cart", "--to", "shop/pay:80", "-o", "json"];
+    let ask = ["policy", "explain", "--from", "shop/cart", "--to", "shop/payments:80", "-o", "json"];
     let said = weir_tests::eventually("the service to be known", || {
         Ok(Some(world.a().weir(ask)?).filter(|said| said.status.code() == Some(0)))
     })?;
@@ -64,9 +64,14 @@ fn lint_names_object_field_and_value_and_its_status_is_the_answer() -> Result<()
         fs::write(&file, text)?;
         Ok(file.display().to_string())
     };
-    let policy = |spec: serde_json::Value| Manifest::access_policy("shop", "callers", spec).to_string();
-    let good = write("good.yaml", &policy(json!({"rules": [{"from": [{"serviceAccounts": ["cart"]}]}]})))?;
-    let bad = write("bad.yaml", &policy(json!({"rules": [{"to": [{"ports": [8080, "9-1"]}], "form": []}]})))?;
+    let policy =
+        |name: &str, spec: serde_json::Value| Manifest::access_policy("shop", name, spec).to_string();
+    let good =
+        write("good.yaml", &policy("others", json!({"rules": [{"from": [{"serviceAccounts": ["cart"]}]}]})))?;
+    let bad = write(
+        "bad.yaml",
+        &policy("callers", json!({"rules": [{"to": [{"ports": [8080, "9-1"]}], "form": []}]})),
+    )?;
     let torn = write("torn.yaml", "spec: {rules: [")?;
 
     assert!(agent.weir(["policy", "lint", &good])?.success().is_ok());

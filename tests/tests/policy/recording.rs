@@ -33,7 +33,7 @@ fn a_denial_between_nodes_names_the_policy_at_both_ends() -> Result<()> {
         assert_eq!(flow.number("policy.rule"), Some(1), "{direction}: {flow:?}");
     }
     // Judged at one end, counted at one end.
-    let labels = [("policy", "shop/not-other"), ("verdict", "denied")];
+    let labels = [("policy", "security/shop/not-other"), ("verdict", "denied")];
     assert_eq!(world.b().metric("weir_policy_verdicts_total", &labels)?, Some(1.0));
     assert_eq!(world.a().metric("weir_policy_verdicts_total", &labels)?, None);
     Ok(())

@@ -26,6 +26,7 @@ pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
+pub use programs::weir;
 pub use state::State;
 pub use topology::{Node, Topology};
 

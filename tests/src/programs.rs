@@ -7,7 +7,7 @@ use std::{env, path::PathBuf};
 use anyhow::{Context, Result, bail};
 
 /// The agent's binary: `WEIR_BIN`, or what was built into this target directory.
-pub(crate) fn weir() -> Result<PathBuf> {
+pub fn weir() -> Result<PathBuf> {
     if let Some(path) = env::var_os("WEIR_BIN").map(PathBuf::from) {
         if path.is_file() {
             return Ok(path);

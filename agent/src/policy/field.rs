@@ -4,8 +4,10 @@
 
 use std::fmt;
 
-/// Texts of outside values are cut to this many characters in errors.
+/// Values are cut to so many characters.
 const LONGEST_VALUE: usize = 200;
+/// So are fields, which may have outside names in them, and messages, which may repeat a value.
+const LONGEST_TEXT: usize = 400;
 
 /// What is wrong with one field of an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,12 +96,20 @@ pub(super) struct Fault {
 
 impl From<Fault> for FieldError {
     fn from(fault: Fault) -> Self {
-        let mut value: String = fault.value.chars().take(LONGEST_VALUE).collect();
-        if value.len() < fault.value.len() {
-            value.push('…');
+        FieldError {
+            field: cut(fault.path.to_string(), LONGEST_TEXT),
+            value: cut(fault.value, LONGEST_VALUE),
+            message: cut(fault.message, LONGEST_TEXT),
         }
-        FieldError { field: fault.path.to_string(), value, message: fault.message }
     }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Collects everything that is wrong with an object, so that its author sees it all at once.

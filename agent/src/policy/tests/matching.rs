@@ -127,6 +127,9 @@ fn a_network_matches_where_all_of_it_does() {
     assert!(!plaintext().within("10.0.0.0/8").matches(rule));
     assert!(!plaintext().within("0.0.0.0/0").matches(rule));
     assert!(!plaintext().within("::/0").matches(rule));
+    // The first address of the wider network is in the narrower one, the rest is not.
+    let rule = "{from: [{cidrs: [10.0.0.0/16]}]}";
+    assert!(!plaintext().within("10.0.0.0/8").matches(rule));
 }
 
 /// One rule for each field of layer 7.

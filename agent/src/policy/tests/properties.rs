@@ -115,8 +115,17 @@ fn asking() -> impl Strategy<Value = Asking> {
         Identity::new(&TrustDomain::default(), namespace, account).expect("an identity")
     });
     // In and around the networks that rules name, where a wrong answer would show.
-    let near =
-        ["10.1.2.3", "10.1.2.4", "10.1.3.3", "10.2.0.0", "11.0.0.0", "fd00:1::1", "fd00:2::1", "2001::1"];
+    let near = [
+        "10.0.0.1",
+        "10.1.2.3",
+        "10.1.2.4",
+        "10.1.3.3",
+        "10.2.0.0",
+        "11.0.0.0",
+        "fd00:1::1",
+        "fd00:2::1",
+        "2001::1",
+    ];
     let near = select(near.to_vec()).prop_map(|text| text.parse().expect("an address"));
     let anywhere = any::<[u8; 16]>().prop_map(|octets| IpAddr::from(octets).to_canonical());
     let address = prop_oneof![4 => near, 1 => any::<[u8; 4]>().prop_map(IpAddr::from), 1 => anywhere];
@@ -151,6 +160,9 @@ proptest! {
             index.select(&target).explain(&asking.request())
         };
         prop_assert_eq!(decide(&one), decide(&other));
+        // All of them at once as well, which the index seldom selects.
+        let together = |policies: &[Arc<Policy>]| Applicable::new(policies.to_vec()).explain(&asking.request());
+        prop_assert_eq!(together(&one), together(&other));
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn the_readmes_two_pods_talk_and_are_refused_as_it_says() {
     );
     assert!(output.status.success(), "{text}");
     assert_eq!(text.lines().filter(|line| *line == "200").count(), 2, "{text}");
-    for expected in ["shop/cart", "captured", "direct", "policy_denied", "removed"] {
+    for expected in ["shop/cart", "captured", "direct", "denied    application default", "removed"] {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
 }

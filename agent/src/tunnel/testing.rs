@@ -12,7 +12,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::{
     RootCertStore,
@@ -83,7 +84,8 @@ pub(crate) fn identity(service_account: &str) -> Identity {
 /// Runs `test` as a worker does: one thread, one local set. Hangs become failures.
 pub(crate) fn on_worker<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let limited = async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs") };
+    let limited =
+        async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs") };
     LocalSet::new().block_on(&runtime, limited)
 }
 

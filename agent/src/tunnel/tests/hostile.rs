@@ -23,7 +23,10 @@ fn quick() -> ServerOptions {
 }
 
 /// How a session ends whose client does `what` with its socket.
-async fn session_of<F>(server: &Arc<Credentials>, what: impl FnOnce(TcpStream) -> F) -> Result<(), SessionError>
+async fn session_of<F>(
+    server: &Arc<Credentials>,
+    what: impl FnOnce(TcpStream) -> F,
+) -> Result<(), SessionError>
 where
     F: Future<Output = ()>,
 {
@@ -89,8 +92,9 @@ fn a_peer_without_a_certificate_of_this_mesh_is_refused() {
             // Whoever attacks trusts the server, whatever roots it has itself.
             let mut credentials = (*credentials).clone();
             credentials.roots = server.roots.clone();
-            let config =
-                TlsConfigs::default().client(&Arc::new(credentials), &identity("server")).expect("a configuration");
+            let config = TlsConfigs::default()
+                .client(&Arc::new(credentials), &identity("server"))
+                .expect("a configuration");
             move |socket: TcpStream| async move {
                 if let Ok(mut tls) = raw(socket, config).await {
                     let _ = tls.read_to_end(&mut Vec::new()).await;
@@ -113,7 +117,11 @@ fn a_peer_without_a_certificate_of_this_mesh_is_refused() {
     });
 }
 
-fn lax(server: &Credentials, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[u8]) -> ClientConfig {
+fn lax(
+    server: &Credentials,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    alpn: &[u8],
+) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.roots.clone_from(&server.roots.roots);
@@ -133,7 +141,8 @@ fn a_peer_without_any_certificate_is_refused() {
         let verifier = TlsConfigs::default().client(&server, &identity("server")).expect("a configuration");
         // The mesh's configuration, less the certificate.
         let mut config = (*verifier).clone();
-        config.client_auth_cert_resolver = lax(&server, &[&rustls::version::TLS13], b"h2").client_auth_cert_resolver;
+        config.client_auth_cert_resolver =
+            lax(&server, &[&rustls::version::TLS13], b"h2").client_auth_cert_resolver;
         let bare = |socket: TcpStream| async move {
             if let Ok(mut tls) = raw(socket, Arc::new(config)).await {
                 let _ = tls.read_to_end(&mut Vec::new()).await;
@@ -180,7 +189,9 @@ fn a_peer_of_tls_1_2_or_without_http2_is_refused() {
 fn after_tls_silence_and_garbage_are_refused_too() {
     on_worker(async {
         let server = Authority::new().credentials("server");
-        for (bytes, expected) in [(&b""[..], "handshake_timeout"), (b"GET / HTTP/1.1\r\nHost: example\r\n\r\n", "protocol")] {
+        for (bytes, expected) in
+            [(&b""[..], "handshake_timeout"), (b"GET / HTTP/1.1\r\nHost: example\r\n\r\n", "protocol")]
+        {
             let config = TlsConfigs::default().client(&server, &identity("server")).expect("a configuration");
             let client = |socket: TcpStream| async move {
                 let mut tls = raw(socket, config).await.expect("a handshake");
@@ -217,10 +228,12 @@ fn a_bad_connect_is_answered_with_400_and_leaves_the_session() {
             assert_eq!(answer.headers()["weir-reason"], reason);
         }
         // A header block beyond the bound: the request is refused, the session goes on.
-        let request = http::Request::builder().method("CONNECT").uri("10.0.0.1:80").header("x", "y".repeat(20_000));
+        let request =
+            http::Request::builder().method("CONNECT").uri("10.0.0.1:80").header("x", "y".repeat(20_000));
         let (answer, _) = client.send_request(request.body(()).expect("a request"), false).expect("sent");
         assert_eq!(answer.await.expect("an answer").status(), 431);
-        let request = http::Request::builder().method("CONNECT").uri("10.0.0.1:80").body(()).expect("a request");
+        let request =
+            http::Request::builder().method("CONNECT").uri("10.0.0.1:80").body(()).expect("a request");
         let (answer, _) = client.send_request(request, false).expect("sent");
         assert_eq!(answer.await.expect("an answer").status(), 200);
     });

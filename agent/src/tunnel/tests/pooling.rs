@@ -263,7 +263,9 @@ fn a_port_without_a_listener_is_an_error_of_the_connection() {
         let Err(error) = open(&pool, &key(&client, nobody, "server"), &client, to()).await else {
             panic!("a stream to nobody")
         };
-        assert!(matches!(&error, TunnelError::Connect(io) if io.kind() == std::io::ErrorKind::ConnectionRefused));
+        assert!(
+            matches!(&error, TunnelError::Connect(io) if io.kind() == std::io::ErrorKind::ConnectionRefused)
+        );
         assert_eq!(pool.stats().sessions, 0);
     });
 }

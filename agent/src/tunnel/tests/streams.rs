@@ -57,7 +57,8 @@ fn the_handler_learns_the_verified_identity_and_the_clients_words() {
             let tell = tell.clone();
             async move {
                 let _ = tell.send((incoming.peer.clone(), incoming.tls, incoming.request.authority));
-                incoming.refuse(&Refusal::new(RefusalStatus::Unauthorized, "policy_denied").by("shop/deny-all"));
+                incoming
+                    .refuse(&Refusal::new(RefusalStatus::Unauthorized, "policy_denied").by("shop/deny-all"));
             }
         })
         .await;
@@ -128,8 +129,9 @@ fn a_stalled_stream_does_not_stall_the_others() {
         let key = key(&client, server.address, "server");
         let mut stalled = Vec::new();
         for _ in 0..10 {
-            let mut stream =
-                open(&pool, &key, &client, "10.0.0.7:1".parse().expect("an address")).await.expect("a stream");
+            let mut stream = open(&pool, &key, &client, "10.0.0.7:1".parse().expect("an address"))
+                .await
+                .expect("a stream");
             stream.answered().await.expect("accepted");
             // Fills the stream's window to its last byte.
             write(&mut stream.send, &vec![0; 1024 * 1024]).await.expect("within the window");

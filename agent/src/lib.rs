@@ -4,6 +4,7 @@
 
 pub mod addr;
 pub mod admin;
+pub mod cli;
 pub mod flows;
 pub mod identity;
 pub mod metrics;

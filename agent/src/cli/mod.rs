@@ -142,6 +142,16 @@ fn print<T>(output: Output, answer: &Answer<T>, table: impl FnOnce(&T, Style) ->
     out.flush()
 }
 
+/// Writes to standard output.
+///
+/// # Errors
+/// Those of standard output; [`exit`] knows a reader that went away.
+pub fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -194,8 +194,12 @@ impl Observer {
         if let Some(ending) = self.known.ending(&(event.netns, ends.0, ends.1)) {
             outcome::of_ending(&ending).write(record);
         } else if event.established_ns == 0 && event.old_state == SYN_SENT {
-            let refused = "the destination did not accept the connection";
-            Outcome::failed(Reason::UpstreamRefused, refused).write(record);
+            let outcome = if event.retransmits > 0 {
+                Outcome::failed(Reason::UpstreamTimeout, "the destination did not answer")
+            } else {
+                Outcome::failed(Reason::UpstreamRefused, "the destination did not accept the connection")
+            };
+            outcome.write(record);
         }
     }
 }

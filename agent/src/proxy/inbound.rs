@@ -81,9 +81,9 @@ fn refused_session(context: &Context, pod: &LocalPod, peer: ClientAddr, error: &
         Direction::Inbound,
         (stranger(&snapshot, peer), own(&snapshot, pod, destination)),
         Path::Tunnel,
-        Verdict::Denied,
+        Verdict::Failed,
     );
-    Outcome::denied(Reason::TlsFailed, error.to_string(), None).write(&mut record);
+    Outcome::failed(Reason::TlsFailed, error.to_string()).write(&mut record);
     context.recorder.record(record);
 }
 

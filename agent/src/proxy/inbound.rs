@@ -55,7 +55,13 @@ pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, p
             return;
         }
     };
-    let stopping = worker.stopping();
+    let (stopping, released) = (worker.stopping(), pod.released());
+    let stopping = async move {
+        tokio::select! {
+            () = stopping => {}
+            () = released => {}
+        }
+    };
     let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
     let options = &context.options.server;
     if let Err(error) = serve_tunnel(socket, config, options, stopping, handler).await {

@@ -51,6 +51,10 @@ pub struct AgentArgs {
     /// Worker threads [default: one per processor]
     #[arg(long, env = "WEIR_WORKERS", value_name = "N")]
     pub workers: Option<NonZeroUsize>,
+    /// Connections that one pod may have through the agent, both ways together
+    #[arg(long, env = "WEIR_MAX_CONNECTIONS", value_name = "N", default_value_t = 32_768,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
     /// Flow records to keep, at about 130 bytes each
     #[arg(long, env = "WEIR_FLOWS_CAPACITY", value_name = "N", default_value_t = 32_768,
           value_parser = clap::value_parser!(u32).range(1..=16_777_216))]

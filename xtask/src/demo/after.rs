@@ -34,7 +34,7 @@ pub(super) fn how_to_look_around(stage: &Stage<'_>) -> Result<()> {
 
     let (weir, dir) = (&stage.screen.weir, stage.dir.display());
     let screen = &stage.screen;
-    screen.step("It stays up. To look around:");
+    screen.heading("It stays up. To look around:");
     println!("watch what happens on node-a, in a terminal of its own:");
     println!("  WEIR_SOCKET={} {weir} flows --follow", stage.node(0).socket().display());
     println!("the other node's agent:");

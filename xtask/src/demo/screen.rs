@@ -41,17 +41,18 @@ impl Screen {
     }
 
     pub(super) fn closing(&self, took: Duration) {
-        println!();
-        println!(
-            "{}",
-            self.paint(BOLD, &format!("All {} steps in {:.0} s.", self.step.get(), took.as_secs_f64()))
-        );
+        self.heading(&format!("All {} steps in {:.0} s.", self.step.get(), took.as_secs_f64()));
     }
 
     /// Begins the next step.
     pub(super) fn step(&self, title: &str) {
         self.step.set(self.step.get() + 1);
-        println!("\n{}", self.paint(BOLD, &format!("{}. {title}", self.step.get())));
+        self.heading(&format!("{}. {title}", self.step.get()));
+    }
+
+    /// A heading that is no step.
+    pub(super) fn heading(&self, title: &str) {
+        println!("\n{}", self.paint(BOLD, title));
     }
 
     /// A command, before it runs.

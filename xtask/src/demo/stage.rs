@@ -167,8 +167,9 @@ impl<'t> Stage<'t> {
         for index in 0..self.agents.len() {
             let agent = &self.agents[index];
             eventually("a policy to be in force", || {
-                let printed = agent.weir(&words)?.stdout;
-                let explained: serde_json::Value = serde_json::from_str(&printed).context(printed)?;
+                let printed = agent.weir(&words)?;
+                let explained: serde_json::Value =
+                    serde_json::from_str(&printed.stdout).context(printed.stderr)?;
                 Ok((is_in(&explained, answer.0) && explained["allowed"] == answer.1).then_some(()))
             })?;
         }

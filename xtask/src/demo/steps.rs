@@ -139,15 +139,15 @@ fn denial(stage: &mut Stage<'_>) -> Result<()> {
         "tier": "security", "action": "deny", "selector": {"matchLabels": {"app": "pay"}},
         "rules": [{"from": [{"serviceAccounts": ["batch"]}]}],
     });
-    let policy = Manifest::access_policy("shop", "no-batch-jobs", deny);
-    stage.apply(&policy, "--from shop/batch --to shop/pay:80", ("no-batch-jobs", false))?;
+    let policy = Manifest::access_policy("shop", "no-batch", deny);
+    stage.apply(&policy, "--from shop/batch --to shop/pay:80", ("no-batch", false))?;
     ensure!(stage.run(&batch, &request)?.success().is_err(), "shop/batch was not denied");
     let denied = [
         ("source.pod", "batch"),
         ("direction", "outbound"),
         ("verdict", "denied"),
         ("reason", "policy_denied"),
-        ("policy.name", "no-batch-jobs"),
+        ("policy.name", "no-batch"),
     ];
     stage.wait_flow(A, "the denial, on the client's node", &denied)?;
     stage.weir(A, "flows --pod shop/batch --last 1")?;
@@ -164,15 +164,15 @@ fn audit(stage: &mut Stage<'_>) -> Result<()> {
         "mode": "audit", "action": "deny", "selector": {"matchLabels": {"app": "cart"}},
         "rules": [{"from": [{"serviceAccounts": ["web"]}]}],
     });
-    let policy = Manifest::access_policy("shop", "no-web-in-cart", deny);
-    stage.apply(&policy, "--from shop/web --to shop/cart:8080", ("no-web-in-cart", true))?;
+    let policy = Manifest::access_policy("shop", "no-web", deny);
+    stage.apply(&policy, "--from shop/web --to shop/cart:8080", ("no-web", true))?;
     let answer = stage.run(&web, &format!("curl -sS -m 5 {}", url(cart.v4(PORT), "7.txt")))?.success()?;
     ensure!(answer.contains("river barge"), "an audit policy denied");
     let audited = [
         ("destination.pod", "cart"),
         ("source.pod", "web"),
         ("verdict", "audited"),
-        ("audit.name", "no-web-in-cart"),
+        ("audit.name", "no-web"),
     ];
     stage.wait_flow(A, "the audit hit", &audited)?;
     stage.weir(A, "flows --verdict audited --last 1")?;
@@ -185,7 +185,7 @@ fn audit(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Whether the client's node counts a would-be denial.
 fn stage_audit(stage: &Stage<'_>) -> Result<bool> {
-    Ok(stage.ask(A, &["policy", "audit", "-o", "json"])?.contains("no-web-in-cart"))
+    Ok(stage.ask(A, &["policy", "audit", "-o", "json"])?.contains("no-web"))
 }
 
 fn strict(stage: &mut Stage<'_>) -> Result<()> {
@@ -214,8 +214,8 @@ fn live_connection(stage: &mut Stage<'_>) -> Result<()> {
     let deny = json!({
         "action": "deny", "selector": {"matchLabels": {"app": "pay"}}, "rules": [{"to": [{"ports": [TICKER]}]}],
     });
-    let policy = Manifest::access_policy("shop", "no-more-ticks", deny);
-    stage.apply(&policy, "--from shop/web --to shop/pay:9000", ("no-more-ticks", false))?;
+    let policy = Manifest::access_policy("shop", "no-ticks", deny);
+    stage.apply(&policy, "--from shop/web --to shop/pay-0:9000", ("no-ticks", false))?;
     let ended = curl.finish()?;
     stage.screen.command(&key(&web), "wait");
     stage.screen.output(ended.stdout.lines().last().unwrap_or_default());
@@ -223,7 +223,7 @@ fn live_connection(stage: &mut Stage<'_>) -> Result<()> {
     if ended.status.success() {
         bail!("the connection ended as if all were well");
     }
-    let closed = [("verdict", "denied"), ("reason", "no_longer_allowed"), ("policy.name", "no-more-ticks")];
+    let closed = [("verdict", "denied"), ("reason", "no_longer_allowed"), ("policy.name", "no-ticks")];
     stage.wait_flow(B, "the end of the live connection", &closed)?;
     stage.weir(B, "flows --reason no_longer_allowed --last 1")?;
     stage.screen.proved("Judged again when the policy came; its flow says why it ended.");

@@ -190,19 +190,20 @@ unsafe fn changed(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: &En
     }
     // SAFETY: not null, for every use of `kept` below.
     let kept = unsafe { &mut *kept };
-    if old == BPF_TCP_SYN_SENT && kept.kind == connection::DIRECT {
-        let _ = VOUCHED.remove(&tuple(ends));
-    }
-    match new {
-        BPF_TCP_FIN_WAIT2 => kept.received_at_fin_wait = read!(ctx.ops, bytes_received),
-        BPF_TCP_CLOSE_WAIT | BPF_TCP_CLOSING => kept.fin_received = 1,
-        BPF_TCP_CLOSE => {
-            // SAFETY: as the caller promises.
-            if !unsafe { is_agents(sk) } {
-                report(ctx, netns, ends, kept, old);
-            }
+    if new == BPF_TCP_FIN_WAIT2 {
+        kept.received_at_fin_wait = read!(ctx.ops, bytes_received);
+    } else if new == BPF_TCP_CLOSE_WAIT || new == BPF_TCP_CLOSING {
+        kept.fin_received = 1;
+    } else if new == BPF_TCP_CLOSE {
+        if kept.kind == connection::DIRECT {
+            // Not sooner: a destination that answers with SYN cookies looks the listener up once more when
+            // the handshake ends.
+            let _ = VOUCHED.remove(&tuple(ends));
         }
-        _ => {}
+        // SAFETY: as the caller promises.
+        if !unsafe { is_agents(sk) } {
+            report(ctx, netns, ends, kept, old);
+        }
     }
 }
 

@@ -109,7 +109,8 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
     let arrival = Arrival { worker: &worker, pod: &pod, source: Some(identity), peer, authority };
     let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
         Ok(admitted) => admitted,
-        Err((outcome, refusal)) => {
+        Err(refused) => {
+            let (outcome, refusal) = *refused;
             incoming.refuse(&refusal);
             return finish(&context, record, began, outcome);
         }
@@ -163,9 +164,9 @@ pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpSt
     let arrival = Arrival { worker: &worker, pod: &pod, source: None, peer, authority };
     let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
         Ok(admitted) => admitted,
-        Err((outcome, _)) => {
+        Err(refused) => {
             let _ = copy::reset(&client);
-            return finish(&context, record, began, outcome);
+            return finish(&context, record, began, refused.0);
         }
     };
     let mut app = match arrival.dial().await {
@@ -204,13 +205,13 @@ impl Arrival<'_> {
         &self,
         snapshot: &Snapshot,
         record: &mut FlowRecord,
-    ) -> Result<(Admitted, Counters), (Outcome, Refusal)> {
+    ) -> Result<(Admitted, Counters), Box<(Outcome, Refusal)>> {
         let workload = snapshot.workload(&self.pod.key);
         let workload = workload.ok_or_else(|| unavailable("the pod is no longer known"))?;
         if self.source.is_none() && workload.mtls == Mtls::Strict {
             let words = "the workload takes no plaintext";
             let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PlaintextRefused.word());
-            return Err((Outcome::denied(Reason::PlaintextRefused, words, None), refusal));
+            return Err(Box::new((Outcome::denied(Reason::PlaintextRefused, words, None), refusal)));
         }
         let decision = self.decide(snapshot, workload);
         record.judged_here = true;
@@ -225,7 +226,8 @@ impl Arrival<'_> {
         let Some(place) = self.pod.place() else {
             count(&self.worker.context.counters.limited);
             let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::LimitReached.word());
-            return Err((Outcome::failed(Reason::LimitReached, "the pod has too many connections"), refusal));
+            let outcome = Outcome::failed(Reason::LimitReached, "the pod has too many connections");
+            return Err(Box::new((outcome, refusal)));
         };
         let guard = self.worker.live.enter(Subject::Inbound {
             pod: self.pod.clone(),
@@ -262,16 +264,16 @@ impl std::ops::Deref for Admitted {
     }
 }
 
-fn denied(decision: &Decision) -> (Outcome, Refusal) {
+fn denied(decision: &Decision) -> Box<(Outcome, Refusal)> {
     let words = decision.by.as_ref().map(ToString::to_string).unwrap_or_default();
     let policy = decision.by.as_ref().map(PolicyRef::from);
     let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PolicyDenied.word()).by(words.clone());
-    (Outcome::denied(Reason::PolicyDenied, words, policy), refusal)
+    Box::new((Outcome::denied(Reason::PolicyDenied, words, policy), refusal))
 }
 
-fn unavailable(words: &str) -> (Outcome, Refusal) {
+fn unavailable(words: &str) -> Box<(Outcome, Refusal)> {
     let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::UpstreamUnreachable.word());
-    (Outcome::failed(Reason::UpstreamUnreachable, words), refusal)
+    Box::new((Outcome::failed(Reason::UpstreamUnreachable, words), refusal))
 }
 
 fn begin(

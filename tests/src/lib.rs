@@ -26,7 +26,8 @@ pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
-pub use programs::weir;
+pub use programs::{take_programs_from, weir};
+pub use scope::remove_named;
 pub use state::State;
 pub use topology::{Node, Topology};
 

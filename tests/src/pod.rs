@@ -125,6 +125,11 @@ impl Pod {
         netns::path(&self.0.netns)
     }
 
+    /// The cgroup of its processes.
+    pub fn cgroup(&self) -> PathBuf {
+        self.0.cgroup.clone()
+    }
+
     /// Its Pod object: running and ready, service account and label `app` named like the pod.
     pub fn manifest(&self) -> Manifest {
         Manifest::pod(self)

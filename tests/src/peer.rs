@@ -18,6 +18,8 @@ pub enum Serve {
     Greet(String),
     /// Reads to the end and writes how many bytes that were.
     Sink,
+    /// Returns every datagram (UDP).
+    Udp,
 }
 
 impl Serve {
@@ -26,6 +28,7 @@ impl Serve {
             Self::Echo => ("echo", None),
             Self::Greet(text) => ("greet", Some(text.clone())),
             Self::Sink => ("sink", None),
+            Self::Udp => ("udp", None),
         };
         ["serve".to_owned(), mode.to_owned(), address.to_string()].into_iter().chain(text).collect()
     }

@@ -161,12 +161,19 @@ impl Pod {
         self.dial_with(to, &["--send", text])
     }
 
-    /// [`Pod::dial`] with options of the peer: `--send TEXT`, `--bind ADDRESS`, `--timeout MS`.
+    /// [`Pod::dial`] with options of the peer: `--send TEXT`, `--bind ADDRESS`, `--device NAME`,
+    /// `--way poll|block|epoll|mptcp`, `--timeout MS`.
     pub fn dial_with(&self, to: SocketAddr, options: &[&str]) -> Result<Dialled> {
         let words: Vec<String> =
             ["dial", &to.to_string()].iter().chain(options).map(|word| (*word).to_owned()).collect();
         let printed = self.peer(&words)?.finish()?.success()?;
         Ok(serde_json::from_str(&printed)?)
+    }
+
+    /// Sends `text` to `to` as a datagram, and gives the answer.
+    pub fn ask_udp(&self, to: SocketAddr, text: &str) -> Result<String> {
+        let words = ["ask-udp".to_owned(), to.to_string(), text.to_owned()];
+        Ok(self.peer(&words)?.finish()?.success()?.trim_end().to_owned())
     }
 
     /// Connects to `to` and keeps the connection.

@@ -16,7 +16,7 @@ use crate::{
     cgroup,
     manifest::Manifest,
     netns,
-    peer::{Dialled, Held, Listener, Serve},
+    peer::{Dialled, Held, Listener, Redialler, Serve},
     process::{Finished, Process},
     programs,
 };
@@ -179,6 +179,11 @@ impl Pod {
     /// Connects to `to` and keeps the connection.
     pub fn hold(&self, to: SocketAddr) -> Result<Held> {
         Held::new(self.peer(&["hold".to_owned(), to.to_string()])?)
+    }
+
+    /// Starts one process that dials `to` anew whenever it is told.
+    pub fn redialler(&self, to: SocketAddr) -> Result<Redialler> {
+        Ok(Redialler::new(self.peer(&["redial".to_owned(), to.to_string()])?))
     }
 
     /// Removes its processes and its network namespace, as a runtime does when a pod goes.

@@ -51,9 +51,7 @@ impl TwoNodes {
     }
 
     /// With objects beside those of the two pods, or in their place.
-    pub(crate) fn with(
-        objects: impl FnOnce(&Topology, [&Pod; 2]) -> Result<Vec<Manifest>>,
-    ) -> Result<Self> {
+    pub(crate) fn with(objects: impl FnOnce(&Topology, [&Pod; 2]) -> Result<Vec<Manifest>>) -> Result<Self> {
         let topology = Topology::new()?;
         let client = topology.node("a").pod("shop/client")?;
         let server = topology.node("b").pod("shop/server")?;
@@ -95,6 +93,15 @@ pub(crate) fn wait_workload(
 /// What `weir status` says of `pod`.
 pub(crate) fn workload(status: &Value, pod: &Pod) -> Option<Value> {
     let mut workloads = status["workloads"].as_array().into_iter().flatten();
-    let found = workloads.find(|workload| workload["namespace"] == pod.namespace() && workload["pod"] == pod.name());
+    let found =
+        workloads.find(|workload| workload["namespace"] == pod.namespace() && workload["pod"] == pod.name());
     found.cloned()
+}
+
+/// How many connections the kernel has pointed at the agent, once it has counted `direct` direct ones: what
+/// `weir status` shows may be a moment old.
+pub(crate) fn redirected(agent: &Agent, direct: u64) -> Result<u64> {
+    let what = format!("{direct} direct connections to be counted");
+    let status = agent.wait_status(&what, |status| status["counters"]["direct"] == direct)?;
+    Ok(status["counters"]["redirected"].as_u64().expect("a counter"))
 }

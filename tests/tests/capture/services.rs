@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use rustix::io::Errno;
-use weir_tests::{Listener, Manifest, Pod, Serve};
+use weir_tests::{Listener, Manifest, Pod, Serve, Topology};
 
 use crate::mesh::{OneNode, TwoNodes, bytes, wait, wait_captured};
 
@@ -184,44 +184,39 @@ fn endpoints_come_and_go_while_clients_dial() -> Result<()> {
 }
 
 /// Gives a pod outside the mesh the Service's addresses, and the node the way there: as if kube-proxy did.
-fn answer_for_the_service(mesh: &OneNode, stranger: &Pod) -> Result<()> {
-    let node = mesh.topology.node("a");
-    let device = |pod: &Pod, command: &str| pod.run(["sh", "-c", command])?.success().map(drop);
-    let [v4, v6] = stranger.addresses();
-    device(stranger, &format!("ip addr add {} dev lo && ip addr add {} dev lo", VIPS[0], VIPS[1]))?;
+fn answer_for_the_service(topology: &Topology, pod: &Pod) -> Result<()> {
+    let [v4, v6] = pod.addresses();
+    let own = format!("ip addr add {} dev lo && ip addr add {} dev lo", VIPS[0], VIPS[1]);
+    pod.run(["sh", "-c", &own])?.success()?;
     let route = format!("ip route add {} via {v4} && ip route add {} via {v6}", VIPS[0], VIPS[1]);
-    node.run(["sh", "-c", &route])?.success().map(drop)
+    topology.node("a").run(["sh", "-c", &route])?.success().map(drop)
 }
 
 #[test]
 fn a_service_of_which_no_endpoint_is_in_the_mesh_is_left_to_whoever_serves_it() -> Result<()> {
-    let mut mesh = OneNode::new()?;
-    let stranger = mesh.topology.node("a").pod("other/stranger")?;
-    let _greeter = stranger.serve(Serve::Greet("stranger".to_owned()), 80)?;
-    mesh.topology.state().put(&Manifest::namespace("other"))?;
-    mesh.topology.state().put(&stranger.manifest())?;
-    mesh.topology.state().put_all(&pay(&[&stranger]))?;
-    answer_for_the_service(&mesh, &stranger)?;
+    let mut mesh = OneNode::with(&[], |[_, server]| {
+        let outside = server.manifest().annotation("weir.dev/mesh", "disabled");
+        Ok([pay(&[server]), vec![outside]].concat())
+    })?;
+    let _greeter = mesh.server.serve(Serve::Greet("outside".to_owned()), 80)?;
+    answer_for_the_service(&mesh.topology, &mesh.server)?;
     for vip in vips() {
         let dialled = mesh.client.dial(vip)?;
         assert_eq!(dialled.peer, Some(vip), "{dialled:?}");
-        assert!(dialled.received.starts_with("stranger "), "{dialled:?}");
+        assert!(dialled.received.starts_with("outside "), "{dialled:?}");
         let flow = wait(
             &mut mesh.agent,
             &[
                 ("direction", "outbound"),
                 ("path", "passthrough"),
                 ("verdict", "forwarded"),
+                ("destination.service", "shop/pay"),
                 ("destination.address", &vip.to_string()),
             ],
         )?;
         assert_eq!(bytes(&flow), (0, dialled.received.len() as u64));
         assert_eq!(flow.text("destination.identity"), "");
     }
-    // By what name it was dialled is known as soon as the Service is.
-    mesh.agent.wait_flow("a flow that names the service", |flow| {
-        flow.is(&[("path", "passthrough"), ("destination.service", "shop/pay")])
-    })?;
     Ok(())
 }
 
@@ -240,10 +235,8 @@ fn endpoints_inside_and_outside_the_mesh_are_all_reached() -> Result<()> {
         reaches_all(&mesh.client, vip, &["server", "stranger"])?;
     }
     for (pod, path) in [("server", "direct"), ("stranger", "passthrough")] {
-        let flow = wait(
-            &mut mesh.agent,
-            &[("direction", "outbound"), ("path", path), ("destination.pod", pod)],
-        )?;
+        let flow =
+            wait(&mut mesh.agent, &[("direction", "outbound"), ("path", path), ("destination.pod", pod)])?;
         assert_eq!(flow.text("destination.service"), "shop/pay", "{flow:?}");
     }
     Ok(())

@@ -28,7 +28,8 @@ fn skipped_outbound_ports_and_networks_leave_as_they_are_and_others_do_not() -> 
         )?;
         assert_eq!(flow.text("destination.identity"), "", "nobody proved it: {flow:?}");
         // The other end takes plaintext of somebody without an identity.
-        let flow = wait(&mut mesh.far, &[("direction", "inbound"), ("destination.address", &to.to_string())])?;
+        let flow =
+            wait(&mut mesh.far, &[("direction", "inbound"), ("destination.address", &to.to_string())])?;
         assert_eq!((flow.text("source.pod"), flow.text("source.identity")), ("client", ""), "{flow:?}");
     }
     assert_eq!(mesh.client.ask(mesh.server.v4(8080), "carried")?.received, "carried");

@@ -5,7 +5,8 @@
 //! and writes how many bytes that were.
 //! `peer dial ADDRESS [--send TEXT] [OPTIONS]` connects, sends, half-closes, reads to the end and prints one
 //! object. `peer hold ADDRESS [OPTIONS]` prints that object after connecting, then sends every line of its
-//! input and prints what arrives, until either side closes. `peer ask-udp ADDRESS TEXT` sends a datagram and
+//! input and prints what arrives, until either side closes. `peer redial ADDRESS [OPTIONS]` dials anew for every
+//! line of its input, which is what it sends. `peer ask-udp ADDRESS TEXT` sends a datagram and
 //! prints the answer, which `peer serve udp ADDRESS` gives: the same text.
 //! Sockets are those that applications make ([`socket`]): nothing here knows of a mesh.
 
@@ -42,9 +43,10 @@ fn run(args: &[String]) -> Result<()> {
         ["serve", mode, address, text] => serve(mode, address.parse()?, text),
         ["dial", address, ref options @ ..] => dial(address.parse()?, &Options::parse(options)?),
         ["hold", address, ref options @ ..] => hold(address.parse()?, &Options::parse(options)?),
+        ["redial", address, ref options @ ..] => redial(address.parse()?, Options::parse(options)?),
         ["ask-udp", address, text] => ask_udp(address.parse()?, text),
         _ => bail!(
-            "serve MODE ADDRESS [TEXT] | dial ADDRESS [OPTIONS] | hold ADDRESS [OPTIONS] | ask-udp ADDRESS TEXT"
+            "serve MODE ADDRESS [TEXT] | (dial | hold | redial) ADDRESS [OPTIONS] | ask-udp ADDRESS TEXT"
         ),
     }
 }
@@ -137,6 +139,14 @@ fn dial(address: SocketAddr, options: &Options) -> Result<()> {
         Err(error) => refused(&error, began),
     };
     println!("{outcome}");
+    Ok(())
+}
+
+fn redial(address: SocketAddr, mut options: Options) -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        options.send = line?;
+        dial(address, &options)?;
+    }
     Ok(())
 }
 

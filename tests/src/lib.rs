@@ -15,6 +15,7 @@ mod peer;
 mod pod;
 mod process;
 mod programs;
+mod python;
 mod scope;
 mod state;
 mod topology;
@@ -28,6 +29,7 @@ pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
 pub use programs::{take_programs_from, weir};
 pub use scope::remove_named;
+pub use python::python;
 pub use state::State;
 pub use topology::{Node, Topology};
 

@@ -28,8 +28,8 @@ pub use peer::{Dialled, Held, Listener, Redialler, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
 pub use programs::{take_programs_from, weir};
-pub use scope::remove_named;
 pub use python::python;
+pub use scope::remove_named;
 pub use state::State;
 pub use topology::{Node, Topology};
 

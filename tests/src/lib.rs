@@ -24,10 +24,12 @@ pub use agent::{Agent, AgentBuilder};
 pub use flows::Flow;
 pub use manifest::Manifest;
 pub use netns::inside;
-pub use peer::{Dialled, Held, Listener, Serve};
+pub use peer::{Dialled, Held, Listener, Redialler, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
+pub use programs::{take_programs_from, weir};
 pub use python::python;
+pub use scope::remove_named;
 pub use state::State;
 pub use topology::{Node, Topology};
 

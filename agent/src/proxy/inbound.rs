@@ -55,7 +55,13 @@ pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, p
             return;
         }
     };
-    let stopping = worker.stopping();
+    let (stopping, released) = (worker.stopping(), pod.released());
+    let stopping = async move {
+        tokio::select! {
+            () = stopping => {}
+            () = released => {}
+        }
+    };
     let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
     let options = &context.options.server;
     if let Err(error) = serve_tunnel(socket, config, options, stopping, handler).await {
@@ -81,9 +87,9 @@ fn refused_session(context: &Context, pod: &LocalPod, peer: ClientAddr, error: &
         Direction::Inbound,
         (stranger(&snapshot, peer), own(&snapshot, pod, destination)),
         Path::Tunnel,
-        Verdict::Denied,
+        Verdict::Failed,
     );
-    Outcome::denied(Reason::TlsFailed, error.to_string(), None).write(&mut record);
+    Outcome::failed(Reason::TlsFailed, error.to_string()).write(&mut record);
     context.recorder.record(record);
 }
 

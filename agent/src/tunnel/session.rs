@@ -234,7 +234,10 @@ async fn run(
                 let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
                 TunnelError::session(format_args!("GOAWAY: {reason}"))
             }
-            Err(error) => explain(&error),
+            Err(error) => match tls.failure() {
+                Some(failure) => TunnelError::Tls(failure.to_string().into()),
+                None => TunnelError::session(error),
+            },
         },
         () = watch => TunnelError::session("no answer to a PING"),
         () = session.killed.notified() => TunnelError::session("it was closed by this node"),
@@ -255,13 +258,4 @@ async fn end_when_idle(session: &Session, options: &PoolOptions) {
     }
     session.retire();
     std::future::pending().await
-}
-
-/// A TLS alert that came after the handshake (the peer refused our certificate) is TLS's failure.
-fn explain(error: &h2::Error) -> TunnelError {
-    let cause = error.get_io().and_then(std::io::Error::get_ref);
-    match cause.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(tls) => TunnelError::Tls(tls.to_string().into()),
-        None => TunnelError::session(error),
-    }
 }

@@ -68,13 +68,13 @@ fn places(scan: &Scan) -> Vec<(&str, String, &str, &str)> {
 }
 
 fn applied(scan: &Scan) -> Vec<&Object> {
-    let mut objects = Vec::new();
+    let mut applied = Vec::new();
     for event in &scan.events {
         if let Event::Apply(object) = event {
-            objects.push(object);
+            applied.push(object);
         }
     }
-    objects
+    applied
 }
 
 fn pod(name: &str, rest: &str) -> String {

@@ -25,7 +25,8 @@ import array, select, socket, struct, sys, threading
 def pattern(position, length):
     return array.array('Q', range(position // 8, (position + length) // 8)).tobytes()
 def exactly(made, length):
-    data = made.recv(length, socket.MSG_WAITALL)
+    data = bytearray()
+    while len(data) < length and (part := made.recv(length - len(data))): data += part
     assert len(data) == length, f'{len(data)} of {length}'
     return data
 CHUNK = 1 << 20

@@ -16,6 +16,7 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet, LocalSet},
+    time::MissedTickBehavior,
 };
 
 use super::{
@@ -26,6 +27,9 @@ use super::{
     pod::LocalPod,
 };
 use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
+
+/// How often a worker's account of its sessions is added to the node's.
+const ACCOUNT: Duration = Duration::from_secs(1);
 
 /// Commands that may wait for a worker.
 const QUEUE: usize = 4096;
@@ -147,9 +151,15 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
     let worker = Worker::new(context);
     let mut tasks = JoinSet::new();
     let mut pods: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
+    let mut account = tokio::time::interval(ACCOUNT);
+    account.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
+            _ = account.tick() => {
+                worker.publish();
+                continue;
+            }
             Some(_) = tasks.join_next() => continue,
         };
         match command {
@@ -175,7 +185,6 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
             }
             None => return,
         }
-        worker.publish();
     }
 }
 

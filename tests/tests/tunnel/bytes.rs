@@ -12,9 +12,7 @@ fn many_bytes_go_both_ways_at_once_and_none_is_lost_or_moved() -> Result<()> {
         "serve(lambda made: both(lambda: write(made, {total}), lambda: check(made, {total})))"
     ))?;
     let client = format!("made = dial(); both(lambda: write(made, {total}), lambda: check(made, {total}))");
-    for family in [0, 1] {
-        pair.run(&client, family)?;
-    }
+    pair.run(&client, 0)?;
     for (agent, direction) in [(&mut pair.a, "outbound"), (&mut pair.b, "inbound")] {
         let flow = agent.wait_flow("the connection", |flow| flow.is(&[("direction", direction)]))?;
         assert_eq!((flow.number("bytes_sent"), flow.number("bytes_received")), (Some(total), Some(total)));
@@ -63,6 +61,7 @@ def handle(made):
     word = exactly(made, 1)
     if word == b'm':  # mute: the client writes and nobody reads
         stuck.append(made)
+        return made
     elif word == b'd':  # deaf: the client does not read what is written
         write(made, {total})
     elif word == b'r':  # release the mute ones

@@ -15,7 +15,6 @@ def handle(made):
     # Only now: its other half is open, and stays so.
     made.sendall(b'%d bytes' % len(asked))
     write(made, 4 << 20)
-    made.close()
 serve(handle)",
     )?;
     let client = "

@@ -53,11 +53,13 @@ def dial():
 def serve(handle):
     listener = socket.create_server(('::', int(sys.argv[2])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
     print('listening')
-    while True:
-        made, _ = listener.accept()
+    def one(made):
         made.settimeout(60)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=handle, args=[made]).start()
+        # What a handler gives back is kept open.
+        if handle(made) is None: made.close()
+    while True:
+        threading.Thread(target=one, args=[listener.accept()[0]]).start()
 ";
 
 impl Pair {

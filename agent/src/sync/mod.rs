@@ -128,6 +128,8 @@ impl Reconciler {
         }
         if decisions_differ {
             self.judge_again();
+        } else {
+            self.judge_sockets(|pod| recaptured.contains(pod));
         }
     }
 
@@ -158,6 +160,7 @@ impl Reconciler {
             self.refresh_pods(&recaptured);
             let new: HashSet<u64> = self.cookies().difference(&before).copied().collect();
             self.decide_for(&new);
+            self.judge_sockets(|pod| recaptured.contains(pod));
         }
     }
 

@@ -61,7 +61,11 @@ fn a_namespace_that_is_made_anew_under_its_old_name_is_captured_anew() -> Result
     let mut mesh = TwoNodes::new()?;
     let _echo = mesh.server.serve(Serve::Echo, 7)?;
     let first = std::fs::metadata(mesh.client.netns())?;
+    let own = mesh.client.serve(Serve::Echo, 7)?;
+    // Sessions of both directions are kept, and hold the namespace while they are.
     assert_eq!(mesh.client.ask(mesh.server.v4(7), "the first")?.received, "the first");
+    assert_eq!(mesh.server.ask(mesh.client.v4(7), "and back")?.received, "and back");
+    drop(own);
     // The old veth lives as long as the agent holds the namespace; its name on the node is needed again.
     let node = mesh.topology.node("a");
     node.run(["ip", "link", "set", "pod-2", "name", "old"])?.success()?;

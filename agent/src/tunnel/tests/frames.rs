@@ -122,7 +122,11 @@ fn a_servers_answers_are_byte_for_byte_like_this() {
             // :status 200
             (1, "80", "88"),
             // :status 401, weir-reason policy_denied, weir-denied-by shop/deny
-            (3, "401", "488268014088f05358b5851a0f578aacf4189ea290b518b27f408bf05358b485a8c59168fd7f8744e7ad890b57af"),
+            (
+                3,
+                "401",
+                "488268014088f05358b5851a0f578aacf4189ea290b518b27f408bf05358b485a8c59168fd7f8744e7ad890b57af",
+            ),
             // :status 503, weir-reason upstream_refused
             (5, "503", "48836c0cff7f018cb6b426c28e98ac2cb6a0b27f"),
         ] {

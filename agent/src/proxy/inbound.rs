@@ -141,7 +141,10 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
                 copied = copy::through_tunnel(&mut app, &mut stream, &counters) => outcome::of_copy(&copied),
                 ending = guard.entry.ended() => {
                     let _ = copy::reset(&app);
-                    stream.reset();
+                    match ending.reason {
+                        Reason::NoLongerAllowed => stream.withdraw(),
+                        _ => stream.reset(),
+                    }
                     outcome::of_ending(&ending)
                 }
             }

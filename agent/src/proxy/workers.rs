@@ -27,6 +27,9 @@ use super::{
 };
 use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
 
+/// How often a worker adds what its pool did to the node's account.
+const PUBLISH: Duration = Duration::from_secs(1);
+
 /// Commands that may wait for a worker.
 const QUEUE: usize = 4096;
 
@@ -147,10 +150,15 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
     let worker = Worker::new(context);
     let mut tasks = JoinSet::new();
     let mut pods: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
+    let mut publish = tokio::time::interval(PUBLISH);
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
             Some(_) = tasks.join_next() => continue,
+            _ = publish.tick() => {
+                worker.publish();
+                continue;
+            }
         };
         match command {
             Some(Command::Add(pod, listeners)) => {
@@ -175,7 +183,6 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
             }
             None => return,
         }
-        worker.publish();
     }
 }
 

@@ -64,7 +64,7 @@ fn counted(machine: &mut Machine) -> Result<()> {
     let sent = machine.event(event::CLOSED_DIRECT, |event| event.local_port == port)?;
     same("bytes at the client", (sent.bytes_sent, sent.bytes_received), (100_000, 6))?;
     ensure!(sent.established_ns > sent.started_ns && sent.time_ns > sent.established_ns, "{sent:?}");
-    let taken = machine.event(event::CLOSED_INBOUND, |event| event.remote_port == port)?;
+    let taken = machine.event(event::CLOSED_VOUCHED, |event| event.remote_port == port)?;
     same("bytes at the server", (taken.bytes_sent, taken.bytes_received), (6, 100_000))
 }
 

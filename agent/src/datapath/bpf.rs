@@ -1,8 +1,8 @@
 //! The `bpf(2)` commands for links and socket storage: aya 0.14 cannot put another program behind a link,
 //! nor tell what a link is attached to, and keeps its links' descriptors to itself.
 //!
-//! Entry points: [`create_link`], [`update_link`], [`link_info`], [`pin`], [`pinned`], [`lookup_by_fd`],
-//! [`update_by_fd`].
+//! Entry points: [`create_link`], [`update_link`], [`detach_link`], [`link_info`], [`pin`], [`pinned`],
+//! [`lookup_by_fd`], [`update_by_fd`].
 
 use std::{
     ffi::CString,
@@ -21,6 +21,7 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The head of `union bpf_attr`, large enough for the commands used here; the kernel takes what is
 /// beyond a command's own fields for zero.
@@ -75,6 +76,14 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     let mut attributes = Attributes([0; 16]);
     attributes.0[0] = pack(link.as_raw_fd(), program.as_raw_fd());
     bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
+}
+
+/// Detaches a link's program now (`BPF_LINK_DETACH`, 5.9). Without it the kernel does so some time after the
+/// last pin and descriptor of the link are gone.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = Attributes([0; 16]);
+    attributes.0[0] = u64::from(link.as_raw_fd().cast_unsigned());
+    bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
 /// What the kernel says of a link.

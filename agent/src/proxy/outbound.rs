@@ -3,7 +3,7 @@
 //!
 //! Entry point: [`serve`].
 
-use std::{net::SocketAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::SystemTime};
+use std::{cell::Cell, net::SocketAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::SystemTime};
 
 use tokio::net::TcpStream;
 
@@ -60,7 +60,14 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
     };
     let guard = worker.live.enter(subject);
     let counters = Counters::default();
-    let connection = Connection { worker: &worker, pod: &pod, redirected, counters: &counters };
+    let announced = Rc::new(Cell::new(false));
+    let connection = Connection {
+        worker: &worker,
+        pod: &pod,
+        redirected,
+        counters: &counters,
+        announced: announced.clone(),
+    };
     let outcome = tokio::select! {
         outcome = connection.carry(&mut app, &destination, client, &mut record) => outcome,
         ending = guard.entry.ended() => {
@@ -71,7 +78,11 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
     record.bytes_sent = counters.sent();
     record.bytes_received = counters.received();
     record.duration_us = Some(monotonic_ns().saturating_sub(redirected.started_ns) / 1000);
-    finish(&context, record, outcome);
+    if announced.get() {
+        context.recorder.closed(ended(record, outcome));
+    } else {
+        finish(&context, record, outcome);
+    }
 }
 
 struct Connection<'a> {
@@ -79,6 +90,8 @@ struct Connection<'a> {
     pod: &'a Arc<LocalPod>,
     redirected: Redirected,
     counters: &'a Counters,
+    /// Whether the recorder has been told that the connection lives.
+    announced: Rc<Cell<bool>>,
 }
 
 impl Connection<'_> {
@@ -138,6 +151,12 @@ impl Connection<'_> {
             group: tls.group.into(),
             peer: Some(workload.identity.to_string().into()),
         });
+        let (recorder, opened, announced) =
+            (context.recorder.clone(), record.clone(), self.announced.clone());
+        stream.when_accepted(move || {
+            recorder.opened(&opened);
+            announced.set(true);
+        });
         outcome::of_copy(&copy::through_tunnel(app, &mut stream, self.counters).await)
     }
 
@@ -157,6 +176,8 @@ impl Connection<'_> {
             Err(error) => return refused(app, error.reason(), &error.to_string()),
         };
         record.connect_us = Some(self.age_us());
+        context.recorder.opened(record);
+        self.announced.set(true);
         outcome::of_copy(&copy::plain(app, &mut upstream, self.counters).await)
     }
 
@@ -256,10 +277,14 @@ fn begin(
     )
 }
 
-fn finish(context: &Context, mut record: FlowRecord, outcome: Outcome) {
+fn finish(context: &Context, record: FlowRecord, outcome: Outcome) {
+    context.recorder.record(ended(record, outcome));
+}
+
+fn ended(mut record: FlowRecord, outcome: Outcome) -> FlowRecord {
     record.time = SystemTime::now();
     outcome.write(&mut record);
-    context.recorder.record(record);
+    record
 }
 
 fn request(context: &Context, pod: &LocalPod, endpoint: EndpointAddr, client: ClientAddr) -> ConnectRequest {

@@ -16,7 +16,6 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet, LocalSet},
-    time::MissedTickBehavior,
 };
 
 use super::{
@@ -28,8 +27,8 @@ use super::{
 };
 use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
 
-/// How often a worker's account of its sessions is added to the node's.
-const ACCOUNT: Duration = Duration::from_secs(1);
+/// How often a worker adds what its pool did to the node's account.
+const PUBLISH: Duration = Duration::from_secs(1);
 
 /// Commands that may wait for a worker.
 const QUEUE: usize = 4096;
@@ -151,16 +150,15 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
     let worker = Worker::new(context);
     let mut tasks = JoinSet::new();
     let mut pods: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
-    let mut account = tokio::time::interval(ACCOUNT);
-    account.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut publish = tokio::time::interval(PUBLISH);
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
-            _ = account.tick() => {
+            Some(_) = tasks.join_next() => continue,
+            _ = publish.tick() => {
                 worker.publish();
                 continue;
             }
-            Some(_) = tasks.join_next() => continue,
         };
         match command {
             Some(Command::Add(pod, listeners)) => {

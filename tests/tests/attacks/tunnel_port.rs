@@ -69,7 +69,7 @@ except OSError: pass";
     mesh.b.wait_metric("weir_tunnel_sessions_ended_total", &labels, before + 1.0)?;
 
     let flow = mesh.b.wait_flow("a stranger's session", |flow| {
-        flow.is(&[("direction", "inbound"), ("verdict", "denied"), ("reason", "tls_failed")])
+        flow.is(&[("direction", "inbound"), ("verdict", "failed"), ("reason", "tls_failed")])
     })?;
     assert_eq!((flow.text("destination.pod"), flow.text("source.identity")), ("pay", ""));
     assert!(flow.text("source.address").starts_with(&format!("{}:", mallory.v4(0).ip())), "{flow:?}");

@@ -61,10 +61,17 @@ fn a_namespace_that_is_made_anew_under_its_old_name_is_captured_anew() -> Result
     let mut mesh = TwoNodes::new()?;
     let _echo = mesh.server.serve(Serve::Echo, 7)?;
     let first = std::fs::metadata(mesh.client.netns())?;
+    let own = mesh.client.serve(Serve::Echo, 7)?;
+    // Sessions of both directions are kept, and hold the namespace while they are.
     assert_eq!(mesh.client.ask(mesh.server.v4(7), "the first")?.received, "the first");
+    assert_eq!(mesh.server.ask(mesh.client.v4(7), "and back")?.received, "and back");
+    drop(own);
+    // The old veth lives as long as the agent holds the namespace; its name on the node is needed again.
+    let node = mesh.topology.node("a");
+    node.run(["ip", "link", "set", "pod-2", "name", "old"])?.success()?;
     mesh.client.remove()?;
     // Same name, same addresses, at once: the agent may never see the name unused.
-    let again = mesh.topology.node("a").pod_at("shop/client", 2)?;
+    let again = node.pod_at("shop/client", 2)?;
     let second = std::fs::metadata(again.netns())?;
     assert_ne!(
         std::os::unix::fs::MetadataExt::ino(&first),
@@ -84,7 +91,7 @@ fn a_namespace_that_is_made_anew_under_its_old_name_is_captured_anew() -> Result
     let back = again.serve(Serve::Echo, 8)?;
     assert_eq!(mesh.server.ask(again.v4(8), "back")?.received, "back");
     drop(back);
-    eventually("only the new veth", || Ok((veths(mesh.topology.node("a"))? == 1).then_some(())))
+    eventually("only the new veth", || Ok((veths(node)? == 1).then_some(())))
 }
 
 /// What can be wrong with the namespace that a pod names, and the words by which it is told.
@@ -94,7 +101,7 @@ fn wrong_namespaces(topology: &Topology, other: &Pod) -> Result<Vec<(String, &'s
     Ok(vec![
         ("/run/netns/weir-nobody-made-this".to_owned(), "cannot be opened: No such file or directory"),
         (file.display().to_string(), "is not a network namespace"),
-        (topology.dir().display().to_string(), "is not a network namespace"),
+        (topology.state().dir().display().to_string(), "is not a network namespace"),
         ("/proc/self/ns/mnt".to_owned(), "cannot be entered"),
         (other.netns().display().to_string(), "has none of its addresses, but"),
     ])

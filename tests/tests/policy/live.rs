@@ -40,7 +40,16 @@ fn a_policy_that_is_added_ends_the_connections_that_it_denies_and_no_others() ->
         let dialled = held.dialled.clone();
         assert!(held.wait_closed()?.is_some(), "ended without a reset: {dialled:?}");
     }
-    // At both ends of the direct connection, and where the tunnel's was judged.
+    // At both ends of the direct connection, and of the tunnel's, where the client's node is told so.
+    world.a().wait_flow("the tunnel's end at the client's node", |flow| {
+        flow.is(&[
+            ("direction", "outbound"),
+            ("path", "tunnel"),
+            ("source.pod", "other"),
+            ("verdict", "denied"),
+            ("reason", "no_longer_allowed"),
+        ])
+    })?;
     world.b().wait_flow("the end at pay's node", |flow| no_longer_allowed(flow, "inbound", "other"))?;
     for direction in ["outbound", "inbound"] {
         let flow = world.a().wait_flow("the end of the direct one", |flow| {

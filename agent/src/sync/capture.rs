@@ -219,13 +219,14 @@ impl Reconciler {
 
     fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
         // An adopted pod keeps its port: connections on their way are pointed at it.
-        if let Some(adopted) = self.datapath.tables.workloads.actual().get(&netns.cookie()) {
-            return Ok(adopted.virtual_port);
+        if let Some(adopted) = self.adopted_ports.get(&netns.cookie()) {
+            return Ok(*adopted);
         }
         // net.* below /proc/sys is the calling thread's namespace's.
         let text = netns.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range"))??;
         let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
         let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
+        taken.extend(self.adopted_ports.values());
         taken.extend(listening_ports(netns).into_keys());
         virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
     }

@@ -66,6 +66,8 @@ pub struct Reconciler {
     known: Known,
     snapshot: Arc<Snapshot>,
     pods: BTreeMap<NamespacedName, Captured>,
+    /// Virtual ports that an earlier agent gave, by namespace cookie.
+    adopted_ports: HashMap<u64, u16>,
     failed: BTreeMap<NamespacedName, CaptureError>,
     /// Addresses that each workload has in `ENDPOINTS`.
     addresses: HashMap<NamespacedName, Vec<IpAddr>>,
@@ -86,6 +88,9 @@ impl Reconciler {
     ) -> Self {
         // Verdicts of an earlier agent are void from the first configuration on.
         let generation = datapath.tables.config().generation.wrapping_add(1);
+        let workloads = datapath.tables.workloads.actual();
+        let adopted_ports =
+            workloads.into_iter().map(|(cookie, workload)| (cookie, workload.virtual_port)).collect();
         Self {
             options,
             datapath,
@@ -93,6 +98,7 @@ impl Reconciler {
             known,
             snapshot,
             pods: BTreeMap::new(),
+            adopted_ports,
             failed: BTreeMap::new(),
             addresses: HashMap::new(),
             services: HashMap::new(),

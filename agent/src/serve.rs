@@ -29,6 +29,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// How long one connection may live, however busy.
     pub(crate) lifetime: Duration,
+    /// How long a connection may take over a request's head, or do nothing between two requests.
+    pub(crate) silence: Duration,
 }
 
 /// A listener of either family. A connection that it refuses by itself is `None`.
@@ -100,13 +102,13 @@ pub(crate) async fn serve<L, H, F>(
         };
         let handler = handler.clone();
         connections.spawn(async move {
-            one_connection(stream, limits.lifetime, handler).await;
+            one_connection(stream, limits, handler).await;
             drop(slot);
         });
     }
 }
 
-async fn one_connection<S, H, F>(stream: S, lifetime: Duration, handler: H)
+async fn one_connection<S, H, F>(stream: S, limits: Limits, handler: H)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Fn(Request<Incoming>) -> F,
@@ -118,10 +120,10 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30))
+        .header_read_timeout(limits.silence)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(lifetime, connection).await {
+    match tokio::time::timeout(limits.lifetime, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a client of the agent broke off"),
         Err(_) => tracing::debug!("a client of the agent stayed too long"),
@@ -138,4 +140,67 @@ pub(crate) fn respond(
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    const PATIENT: Limits =
+        Limits { connections: 1, lifetime: Duration::from_secs(3600), silence: Duration::from_secs(3600) };
+
+    async fn start(limits: Limits) -> (TcpStream, JoinHandle<()>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let handler = |_| std::future::ready(respond(StatusCode::OK, "text/plain", "here"));
+        let server =
+            tokio::spawn(serve(listener, limits, Counter::default(), handler, std::future::pending()));
+        (TcpStream::connect(address).await.expect("a connection"), server)
+    }
+
+    async fn read_to_end(mut stream: TcpStream) -> Vec<u8> {
+        let mut answer = Vec::new();
+        // A reset is an end as well.
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_or_only_half_is_closed() {
+        for half in ["", "GET / HTTP/1.1\r\nhost"] {
+            let silence = Duration::from_millis(1);
+            let (mut stream, server) = start(Limits { silence, ..PATIENT }).await;
+            stream.write_all(half.as_bytes()).await.expect("it is written");
+            read_to_end(stream).await;
+            server.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_lifetime() {
+        let lifetime = Duration::from_millis(1);
+        let (stream, server) = start(Limits { lifetime, ..PATIENT }).await;
+        read_to_end(stream).await;
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused() {
+        let (stream, server) = start(PATIENT).await;
+        let (mut reader, mut writer) = stream.into_split();
+        let flood = tokio::spawn(async move { while writer.write_all(&[b'a'; 4096]).await.is_ok() {} });
+        let mut answer = Vec::new();
+        let _ = reader.read_to_end(&mut answer).await;
+        let _ = flood.await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
+        server.abort();
+    }
 }

@@ -46,7 +46,7 @@ pub static LISTENING: HashMap<PortKey, u32> = HashMap::with_max_entries(65_536, 
 #[map]
 pub static REDIRECTED: LruHashMap<SourceKey, Connection> = LruHashMap::with_max_entries(16_384, 0);
 #[map]
-pub static VOUCHED: LruHashMap<TupleKey, Voucher> = LruHashMap::with_max_entries(16_384, 0);
+pub static VOUCHED: LruHashMap<TupleKey, Voucher> = LruHashMap::with_max_entries(32_768, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 #[map]

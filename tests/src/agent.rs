@@ -6,6 +6,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::PathBuf,
     process::ExitStatus,
 };
 
@@ -26,17 +27,21 @@ use crate::{
 /// In a node's own network namespace: every node has this port for itself.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15020);
 
+/// `sh -c … sh FILE COMMAND…`
+const TO_FILE: &str = r#"file=$1 && shift && exec "$@" >>"$file" 2>&1"#;
+
 /// How an agent is to be started.
 pub struct AgentBuilder {
     node: Node,
     arguments: Vec<String>,
     settings: Vec<(String, String)>,
     under: Vec<String>,
+    log_file: Option<PathBuf>,
 }
 
 impl AgentBuilder {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node, arguments: Vec::new(), settings: Vec::new(), under: Vec::new() }
+        Self { node, arguments: Vec::new(), settings: Vec::new(), under: Vec::new(), log_file: None }
     }
 
     /// Adds words to the command line; a flag given here wins over the harness' own.
@@ -57,6 +62,12 @@ impl AgentBuilder {
         self
     }
 
+    /// Has it log to this file: for an agent that outlives this process, which reads the log otherwise.
+    pub fn log_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log_file = Some(file.into());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Result<Agent> {
         self.spawn()?.ready()
@@ -64,7 +75,12 @@ impl AgentBuilder {
 
     /// Starts it and waits for nothing.
     pub fn spawn(self) -> Result<Agent> {
-        Ok(Agent { process: self.process()?, follower: None, node: self.node })
+        Ok(Agent {
+            process: self.process()?,
+            follower: None,
+            node: self.node,
+            logs_to_file: self.log_file.is_some(),
+        })
     }
 
     /// Starts it and waits until it ends by itself: for what must not start.
@@ -73,7 +89,12 @@ impl AgentBuilder {
     }
 
     fn process(&self) -> Result<Process> {
-        let mut words = vec!["env".to_owned(), "NO_COLOR=1".to_owned()];
+        let mut words = Vec::new();
+        if let Some(file) = &self.log_file {
+            words.extend(["sh", "-c", TO_FILE, "sh"].map(str::to_owned));
+            words.push(file.display().to_string());
+        }
+        words.extend(["env", "NO_COLOR=1"].map(str::to_owned));
         words.extend(self.settings.iter().map(|(name, value)| format!("{name}={value}")));
         words.extend(self.under.iter().cloned());
         words.extend([programs::weir()?.display().to_string(), "agent".to_owned()]);
@@ -104,12 +125,22 @@ pub struct Agent {
     node: Node,
     process: Process,
     follower: Option<Follower>,
+    logs_to_file: bool,
 }
 
 impl Agent {
     /// Waits until it says that every enrolled pod of its node is captured.
     pub fn ready(mut self) -> Result<Self> {
-        self.wait_log("ready", |line| is_ready(line).then_some(()))?;
+        if self.logs_to_file {
+            eventually("an agent to be ready", || {
+                if !self.process.is_running()? {
+                    bail!("the agent of {} has ended; its log says why", self.node.name());
+                }
+                Ok(self.http("/readyz").ok())
+            })?;
+        } else {
+            self.wait_log("ready", |line| is_ready(line).then_some(()))?;
+        }
         Ok(self)
     }
 
@@ -206,6 +237,12 @@ impl Agent {
             bail!("the agent of {}: {}\n{}", self.node.name(), describe(status), self.log());
         }
         Ok(())
+    }
+
+    /// Leaves it running when this process ends. It must have a [file to log to](AgentBuilder::log_file).
+    pub fn leave(mut self) {
+        self.follower = None;
+        std::mem::forget(self);
     }
 
     /// Ends it at once, as a crash does.

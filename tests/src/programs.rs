@@ -1,13 +1,21 @@
 //! The programs under test and beside it: where cargo put them.
 //!
-//! Entry points: [`weir`], [`peer`].
+//! Entry points: [`weir`], [`peer`]; [`take_programs_from`] for those who want another profile's.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, sync::OnceLock};
 
 use anyhow::{Context, Result, bail};
 
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on runs what lies in `dir`, such as a release build, rather than what lies beside this program.
+pub fn take_programs_from(dir: impl Into<PathBuf>) {
+    // The first choice stands: nodes of one process all run the same programs.
+    let _ = CHOSEN.set(dir.into());
+}
+
 /// The agent's binary: `WEIR_BIN`, or what was built into this target directory.
-pub(crate) fn weir() -> Result<PathBuf> {
+pub fn weir() -> Result<PathBuf> {
     if let Some(path) = env::var_os("WEIR_BIN").map(PathBuf::from) {
         if path.is_file() {
             return Ok(path);
@@ -30,6 +38,13 @@ pub(crate) fn in_a_test() -> bool {
 /// A test program lies in `<profile>/deps`, xtask in `<profile>`, and what they run beside them.
 fn built(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("where this program lies")?;
+    if let Some(dir) = CHOSEN.get() {
+        let file = dir.join(name);
+        return file
+            .is_file()
+            .then_some(file)
+            .with_context(|| format!("`{name}` is not in {}", dir.display()));
+    }
     let mut candidates = own.ancestors().skip(1).take(2).map(|dir| dir.join(name));
     candidates
         .find(|file| file.is_file())

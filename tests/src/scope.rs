@@ -1,6 +1,6 @@
 //! One name for all that one topology makes on this machine, so that it can be found and removed.
 //!
-//! Entry points: [`Scope::new`], its `Drop`. The name carries the process: what a process that is gone has
+//! Entry points: [`Scope::new`], its `Drop`; [`remove_named`]. The name carries the process: what a process that is gone has
 //! left is swept by the next one.
 
 use std::{
@@ -82,6 +82,14 @@ impl Drop for Scope {
             remove(&self.name);
         }
     }
+}
+
+/// Removes the scope that was made with this name, if it is there, and says whether it was.
+pub fn remove_named(name: &str) -> Result<bool> {
+    let name = format!("{PREFIX}{name}");
+    let there = cgroup::mount_point()?.join(&name).exists() || std::env::temp_dir().join(&name).exists();
+    remove(&name);
+    Ok(there)
 }
 
 /// Removes what belongs to processes that are gone.

@@ -167,10 +167,12 @@ impl Node {
         for (node, far, device) in [(self, other, to_other), (other, self, to_self)] {
             let (own, far) = (node.0.number, far.0.number);
             // On link whatever the link's state: the other end is still down when the first one is set up.
+            // Bringing a link up loses the kernel's own route to an IPv6 address's peer.
             let routes = format!(
                 "addr add 172.18.0.{own} peer 172.18.0.{far} dev {device}\n\
                  addr add fd18::{own} peer fd18::{far} dev {device} nodad\n\
                  link set {device} up\n\
+                 route replace fd18::{far} dev {device}\n\
                  route add 10.244.{far}.0/24 via 172.18.0.{far} dev {device} onlink\n\
                  route add fd10:244:{far}::/64 via fd18::{far} dev {device} onlink\n"
             );

@@ -1,23 +1,201 @@
 //! `cargo xtask bench`: Weir measured against no mesh, in one run, on this machine.
 //!
-//! Entry point: [`run`].
+//! Entry point: [`run`]. The same topology stands three times: without agents, with agents, and with agents that
+//! tunnel on the same node too. Rounds go from one to the next, so that what disturbs the machine disturbs all;
+//! a ratio is the median over rounds of one round's figure by the same round's without a mesh.
+
+mod cost;
+mod document;
+mod figures;
+mod load;
+mod machine;
+mod policy;
+mod table;
+mod world;
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use weir_tests::take_programs_from;
 
-use crate::{build, checkout::Checkout, packages};
+use self::{
+    cost::Costs,
+    figures::{Congestion, Figure, Place, Samples},
+    load::Load,
+    world::{SameNode, World},
+};
+use crate::{build, checkout::Checkout, command, packages};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Write the table to docs/benchmarks.md.
+    /// Write the tables to docs/benchmarks.md; what stands there of what was missed stays.
     #[arg(long)]
     write: bool,
+    /// Fewer and shorter rounds: under a minute, and rough.
+    #[arg(long)]
+    quick: bool,
+    /// Fail where a goal was missed.
+    #[arg(long)]
+    strict: bool,
 }
 
-/// Builds optimised, measures, prints the table.
+/// How long and how often.
+pub(crate) struct Plan {
+    rounds: usize,
+    /// One measurement of latency.
+    latency: Duration,
+    /// One measurement of throughput.
+    bulk: Duration,
+    /// Connections that do nothing.
+    idle: usize,
+}
+
+/// All that one run has found out.
+pub(crate) struct Report {
+    machine: machine::Machine,
+    samples: Samples,
+    costs: Costs,
+    decisions: Vec<policy::Decision>,
+    took: Duration,
+}
+
+/// Builds optimised, measures, prints the tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if !command::is_root() {
+        bail!("network namespaces and eBPF need root: sudo -E cargo xtask bench");
+    }
     let checkout = Checkout::find()?;
     build::agent(&checkout, packages::FOR_BENCH, true)?;
-    let _ = options.write;
-    bail!("there is no bench yet");
+    policy::build(&checkout)?;
+    let programs = checkout.program(true, "weir").with_file_name("");
+    take_programs_from(&programs);
+    let load = Load::new(programs.join("load"));
+
+    let millis = Duration::from_millis;
+    let plan = match options.quick {
+        false => Plan { rounds: 5, latency: millis(500), bulk: millis(800), idle: 10_000 },
+        true => Plan { rounds: 2, latency: millis(200), bulk: millis(300), idle: 2_000 },
+    };
+    let report = measure(&checkout, &load, &plan, options.quick)?;
+    let tables = table::render(&report);
+    println!("{tables}");
+    if options.write {
+        let file = document::write(&checkout, &report, &tables)?;
+        println!("written to {}", checkout.show(&file));
+    }
+    match table::missed(&report) {
+        0 => println!("every goal was reached"),
+        missed if options.strict => bail!("{missed} goals were missed"),
+        missed => println!("{missed} goals were missed"),
+    }
+    Ok(())
+}
+
+fn measure(checkout: &Checkout, load: &Load, plan: &Plan, quick: bool) -> Result<Report> {
+    let began = Instant::now();
+    let machine = machine::Machine::look()?;
+    let congestions = figures::available()?;
+    let mut samples = Samples::default();
+    let mut costs = Costs::default();
+
+    let mut worlds = Worlds::build(load, &congestions)?;
+    for (index, congestion) in congestions.iter().enumerate() {
+        worlds.start_agents(*congestion)?;
+        if index == 0 {
+            costs.at_start = worlds.meshed.memory()?;
+        }
+        worlds.warm_up(load)?;
+        for round in 1..=plan.rounds {
+            eprintln!("round {round} of {}, {congestion}", plan.rounds);
+            if index == 0 {
+                worlds.latency(load, plan, &mut samples)?;
+            }
+            worlds.throughput(load, plan, *congestion, &mut samples, &mut costs)?;
+        }
+        if index == 0 {
+            costs.after_load = worlds.meshed.memory()?;
+        }
+    }
+    eprintln!("{} idle connections", plan.idle);
+    worlds.meshed.start_agents(SameNode::Direct, congestions[0])?;
+    costs.idle = Some(worlds.meshed.idle(load, plan.idle)?);
+    drop(worlds);
+    eprintln!("policy decisions");
+    let decisions = policy::measure(checkout, quick)?;
+    Ok(Report { machine, samples, costs, decisions, took: began.elapsed() })
+}
+
+/// The three topologies.
+struct Worlds {
+    plain: World,
+    meshed: World,
+    tunnelled: World,
+}
+
+impl Worlds {
+    fn build(load: &Load, congestions: &[Congestion]) -> Result<Self> {
+        let world = || World::new(load, congestions);
+        Ok(Self { plain: world()?, meshed: world()?, tunnelled: world()? })
+    }
+
+    fn start_agents(&mut self, congestion: Congestion) -> Result<()> {
+        self.meshed.start_agents(SameNode::Direct, congestion)?;
+        self.tunnelled.start_agents(SameNode::Tunnel, congestion)
+    }
+
+    /// Every place, in the order in which a round visits them.
+    fn places(&self) -> [(Place, &World); 5] {
+        [
+            (Place::PlainNear, &self.plain),
+            (Place::Direct, &self.meshed),
+            (Place::NearTunnel, &self.tunnelled),
+            (Place::PlainFar, &self.plain),
+            (Place::FarTunnel, &self.meshed),
+        ]
+    }
+
+    /// Sessions made, verdicts known, pages touched.
+    fn warm_up(&self, load: &Load) -> Result<()> {
+        for (place, world) in self.places() {
+            load.connect(world, place, Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    fn latency(&self, load: &Load, plan: &Plan, samples: &mut Samples) -> Result<()> {
+        for (place, world) in self.places() {
+            let [p50, p99] = load.ping(world, place, plan.latency)?;
+            samples.add(Figure::RoundTrip50, place, p50);
+            samples.add(Figure::RoundTrip99, place, p99);
+            let [p50, p99] = load.connect(world, place, plan.latency)?;
+            samples.add(Figure::Connect50, place, p50);
+            samples.add(Figure::Connect99, place, p99);
+        }
+        for connections in [1, 32] {
+            for (place, world) in self.places() {
+                samples.add(Figure::Http(connections), place, load.http(world, place, connections)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn throughput(
+        &self,
+        load: &Load,
+        plan: &Plan,
+        congestion: Congestion,
+        samples: &mut Samples,
+        costs: &mut Costs,
+    ) -> Result<()> {
+        for streams in [1, 8] {
+            for (place, world) in self.places() {
+                let before = world.cpu()?;
+                let poured = load.bulk(world, place, plan.bulk, streams, congestion)?;
+                samples.add(Figure::Bulk(streams, congestion), place, poured.gbit_s);
+                costs.poured(place, streams, congestion, world.cpu()? - before, poured.bytes);
+            }
+        }
+        Ok(())
+    }
 }

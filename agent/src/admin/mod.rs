@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// Enough for every operator and script on one node; a follower may stay for a day.
-const LIMITS: Limits = Limits { connections: 64, lifetime: Duration::from_secs(86_400) };
+const LIMITS: Limits =
+    Limits { connections: 64, lifetime: Duration::from_secs(86_400), silence: Duration::from_secs(30) };
 
 /// What the API asks of the agent. Called on the API's task: it must be quick and must not block.
 pub trait AdminSource: Send + Sync {

@@ -53,9 +53,25 @@ pub(super) fn render(report: &StatusReport, now: SystemTime, style: Style) -> St
     if !report.counters.is_empty() {
         let counters: Vec<String> =
             report.counters.iter().map(|(name, value)| format!("{} {value}", clean(name))).collect();
-        let _ = writeln!(out, "\n{}", counters.join(", "));
+        let _ = writeln!(out, "\n{}", in_lines(&counters, style.width));
     }
     out
+}
+
+/// `parts` with commas between, in lines that fit.
+fn in_lines(parts: &[String], width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for (index, part) in parts.iter().enumerate() {
+        let comma = if index + 1 < parts.len() { "," } else { "" };
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => *line = format!("{part}{comma}"),
+            Some(line) if line.len() + 1 + part.len() + comma.len() <= width => {
+                line.push_str(&format!(" {part}{comma}"));
+            }
+            _ => lines.push(format!("{part}{comma}")),
+        }
+    }
+    lines.join("\n")
 }
 
 fn workloads(workloads: &[WorkloadStatus], now: SystemTime, style: Style) -> String {
@@ -105,6 +121,14 @@ mod tests {
     use crate::admin::{Problem, ProgramStatus};
 
     const PLAIN: Style = Style { colour: false, width: 120 };
+
+    #[test]
+    fn counters_stay_within_the_width() {
+        let counters: Vec<String> = (0..30).map(|n| format!("counter_{n} 0")).collect();
+        let lines = in_lines(&counters, 40);
+        assert!(lines.lines().all(|line| line.len() <= 40), "{lines}");
+        assert_eq!(lines.replace('\n', " "), counters.join(", "));
+    }
 
     fn report() -> StatusReport {
         let workload = |pod: &str| WorkloadStatus {

@@ -54,8 +54,8 @@ pub fn sockets(netns: &Netns, states: u32) -> io::Result<Vec<TcpSocket>> {
     let netlink = open(netns)?;
     let mut found = Vec::new();
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-        let mut request = request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, family, states);
-        send(&netlink, &mut request, SendFlags::empty())?;
+        let request = request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, family, states);
+        send(&netlink, &request, SendFlags::empty())?;
         collect(&netlink, &mut found)?;
     }
     Ok(found)
@@ -69,7 +69,7 @@ pub fn destroy(netns: &Netns, target: &TcpSocket) -> io::Result<()> {
     let netlink = open(netns)?;
     let mut request = request(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, target.family, u32::MAX);
     request[HEADER + 8..HEADER + 56].copy_from_slice(&target.id);
-    send(&netlink, &mut request, SendFlags::empty())?;
+    send(&netlink, &request, SendFlags::empty())?;
     match collect(&netlink, &mut Vec::new()) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,

@@ -139,8 +139,8 @@ impl Collector {
         while self.queue.recv_many(&mut batch, BATCH).await > 0 {
             let flushes = self.file(&mut batch);
             let urgent = !flushes.is_empty();
-            // Readers that have gone away do not matter here.
             for done in flushes {
+                // Whoever no longer waits for it does not matter.
                 let _ = done.send(());
             }
             if self.queue.is_empty() && !urgent {

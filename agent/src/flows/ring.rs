@@ -120,7 +120,7 @@ mod tests {
     fn numbered(number: u64) -> FlowRecord {
         let mut record = samples::plain();
         record.bytes_sent = number;
-        record.verdict = if number % 2 == 0 { Verdict::Forwarded } else { Verdict::Denied };
+        record.verdict = if number.is_multiple_of(2) { Verdict::Forwarded } else { Verdict::Denied };
         record
     }
 

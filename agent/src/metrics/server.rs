@@ -12,7 +12,8 @@ use crate::serve::{self, Body, Limits, respond};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const LIMITS: Limits = Limits { connections: 64, lifetime: Duration::from_secs(600) };
+const LIMITS: Limits =
+    Limits { connections: 64, lifetime: Duration::from_secs(600), silence: Duration::from_secs(90) };
 
 /// Serves on `listener` until `shutdown`; must run inside a tokio runtime.
 ///

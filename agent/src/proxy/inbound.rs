@@ -8,7 +8,7 @@ use std::{
     os::fd::AsFd,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::net::TcpStream;
@@ -34,6 +34,10 @@ use crate::{
     tunnel::{Incoming, Refusal, RefusalStatus, SessionError, TUNNEL_PORT, serve as serve_tunnel},
 };
 
+/// How long the sessions of a pod that is no longer captured have to end. Its namespace may have been cut
+/// off from everyone, and is not held until somebody answers.
+const RELEASE: Duration = Duration::from_millis(500);
+
 /// Takes one session in on `pod`'s tunnel port, and each of its streams as a connection.
 pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, peer: ClientAddr) {
     let context = worker.context.clone();
@@ -55,7 +59,14 @@ pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, p
             return;
         }
     };
-    let stopping = worker.stopping();
+    let (stopping, released) = (worker.stopping(), pod.released());
+    let drain = context.options.server.drain;
+    let stopping = async move {
+        tokio::select! {
+            () = stopping => drain,
+            () = released => RELEASE,
+        }
+    };
     let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
     let options = &context.options.server;
     if let Err(error) = serve_tunnel(socket, config, options, stopping, handler).await {
@@ -81,9 +92,9 @@ fn refused_session(context: &Context, pod: &LocalPod, peer: ClientAddr, error: &
         Direction::Inbound,
         (stranger(&snapshot, peer), own(&snapshot, pod, destination)),
         Path::Tunnel,
-        Verdict::Denied,
+        Verdict::Failed,
     );
-    Outcome::denied(Reason::TlsFailed, error.to_string(), None).write(&mut record);
+    Outcome::failed(Reason::TlsFailed, error.to_string()).write(&mut record);
     context.recorder.record(record);
 }
 
@@ -109,7 +120,8 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
     let arrival = Arrival { worker: &worker, pod: &pod, source: Some(identity), peer, authority };
     let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
         Ok(admitted) => admitted,
-        Err((outcome, refusal)) => {
+        Err(refused) => {
+            let (outcome, refusal) = *refused;
             incoming.refuse(&refusal);
             return finish(&context, record, began, outcome);
         }
@@ -129,7 +141,10 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
                 copied = copy::through_tunnel(&mut app, &mut stream, &counters) => outcome::of_copy(&copied),
                 ending = guard.entry.ended() => {
                     let _ = copy::reset(&app);
-                    stream.reset();
+                    match ending.reason {
+                        Reason::NoLongerAllowed => stream.withdraw(),
+                        _ => stream.reset(),
+                    }
                     outcome::of_ending(&ending)
                 }
             }
@@ -163,9 +178,9 @@ pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpSt
     let arrival = Arrival { worker: &worker, pod: &pod, source: None, peer, authority };
     let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
         Ok(admitted) => admitted,
-        Err((outcome, _)) => {
+        Err(refused) => {
             let _ = copy::reset(&client);
-            return finish(&context, record, began, outcome);
+            return finish(&context, record, began, refused.0);
         }
     };
     let mut app = match arrival.dial().await {
@@ -204,13 +219,13 @@ impl Arrival<'_> {
         &self,
         snapshot: &Snapshot,
         record: &mut FlowRecord,
-    ) -> Result<(Admitted, Counters), (Outcome, Refusal)> {
+    ) -> Result<(Admitted, Counters), Box<(Outcome, Refusal)>> {
         let workload = snapshot.workload(&self.pod.key);
         let workload = workload.ok_or_else(|| unavailable("the pod is no longer known"))?;
         if self.source.is_none() && workload.mtls == Mtls::Strict {
             let words = "the workload takes no plaintext";
             let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PlaintextRefused.word());
-            return Err((Outcome::denied(Reason::PlaintextRefused, words, None), refusal));
+            return Err(Box::new((Outcome::denied(Reason::PlaintextRefused, words, None), refusal)));
         }
         let decision = self.decide(snapshot, workload);
         record.judged_here = true;
@@ -225,7 +240,8 @@ impl Arrival<'_> {
         let Some(place) = self.pod.place() else {
             count(&self.worker.context.counters.limited);
             let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::LimitReached.word());
-            return Err((Outcome::failed(Reason::LimitReached, "the pod has too many connections"), refusal));
+            let outcome = Outcome::failed(Reason::LimitReached, "the pod has too many connections");
+            return Err(Box::new((outcome, refusal)));
         };
         let guard = self.worker.live.enter(Subject::Inbound {
             pod: self.pod.clone(),
@@ -262,16 +278,16 @@ impl std::ops::Deref for Admitted {
     }
 }
 
-fn denied(decision: &Decision) -> (Outcome, Refusal) {
+fn denied(decision: &Decision) -> Box<(Outcome, Refusal)> {
     let words = decision.by.as_ref().map(ToString::to_string).unwrap_or_default();
     let policy = decision.by.as_ref().map(PolicyRef::from);
     let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PolicyDenied.word()).by(words.clone());
-    (Outcome::denied(Reason::PolicyDenied, words, policy), refusal)
+    Box::new((Outcome::denied(Reason::PolicyDenied, words, policy), refusal))
 }
 
-fn unavailable(words: &str) -> (Outcome, Refusal) {
+fn unavailable(words: &str) -> Box<(Outcome, Refusal)> {
     let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::UpstreamUnreachable.word());
-    (Outcome::failed(Reason::UpstreamUnreachable, words), refusal)
+    Box::new((Outcome::failed(Reason::UpstreamUnreachable, words), refusal))
 }
 
 fn begin(

@@ -42,7 +42,7 @@ pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
         }
         Subject::Outbound { destination: None, .. } => None,
         Subject::Inbound { pod, source, address, port } => {
-            let Some(workload) = snapshot.workload(&pod.key) else { return None };
+            let workload = snapshot.workload(&pod.key)?;
             if !workload.enrolled {
                 return None;
             }

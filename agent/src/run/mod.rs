@@ -113,7 +113,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         node: context.node.clone(),
         open_when_down: args.when_down == WhenDown::Open,
         tunnel_same_node: args.same_node == SameNode::Tunnel,
-        most_connections: crate::proxy::pod::MOST_CONNECTIONS,
+        most_connections: args.max_connections,
     };
     let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
     let shared = Arc::new(Shared {

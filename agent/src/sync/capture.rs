@@ -4,7 +4,7 @@
 //! own: the path names one, the pod's address is in it, and no other pod claims it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
     net::{IpAddr, TcpListener},
     path::PathBuf,
@@ -20,7 +20,8 @@ use crate::{
         DatapathError, diag,
         netns::{Netns, NetnsError},
     },
-    proxy::{Listeners, pod::LocalPod},
+    flows::record::Reason,
+    proxy::{Listeners, live::Ending, pod::LocalPod},
     state::model::{Mtls, NamespacedName, Workload},
 };
 
@@ -84,8 +85,8 @@ pub enum CaptureError {
 }
 
 impl Reconciler {
-    /// Releases what is no longer to be captured, captures what is; says whether anything changed.
-    pub(super) fn reconcile_pods(&mut self) -> bool {
+    /// Releases what is no longer to be captured, captures what is; names the pods for which that changed.
+    pub(super) fn reconcile_pods(&mut self) -> BTreeSet<NamespacedName> {
         let (wanted, doubly) = self.wanted();
         let leaving: Vec<NamespacedName> = self
             .pods
@@ -93,9 +94,10 @@ impl Reconciler {
             .filter(|(key, captured)| !wanted.get(*key).is_some_and(|workload| captured.stays(workload)))
             .map(|(key, _)| key.clone())
             .collect();
-        let mut changed = !leaving.is_empty();
+        let mut changed = BTreeSet::new();
         for key in leaving {
             self.release(&key);
+            changed.insert(key);
         }
         self.failed.retain(|key, _| wanted.contains_key(key) || doubly.contains_key(key));
         for (key, error) in doubly {
@@ -109,8 +111,8 @@ impl Reconciler {
             }
             match self.capture(&workload) {
                 Ok(()) => {
-                    changed = true;
                     self.failed.remove(&key);
+                    changed.insert(key.clone());
                     tracing::info!(pod = %key, identity = %workload.identity, "captured");
                 }
                 Err(error) => self.note_failure(&key, error),
@@ -175,7 +177,7 @@ impl Reconciler {
         self.write_port_rules(cookie, workload);
         // This one write captures the pod; everything that it leads to is there.
         if !self.datapath.tables.workloads.set(cookie, kernel_workload(workload, virtual_port)) {
-            self.workers.remove(cookie, "capture failed");
+            self.workers.remove(&pod, &ending(Reason::Reset, "the pod could not be captured"));
             self.datapath.unsteer(cookie);
             return Err(CaptureError::Full("WORKLOADS"));
         }
@@ -190,7 +192,7 @@ impl Reconciler {
     fn release(&mut self, key: &NamespacedName) {
         let Some(captured) = self.pods.remove(key) else { return };
         let cookie = captured.pod.netns.cookie();
-        let gone = self.snapshot.workload(key).is_none() || !captured.pod.netns.is_at(&captured.path);
+        let why = self.why_released(key, &captured);
         let tables = &mut self.datapath.tables;
         tables.workloads.unset(&cookie);
         for address in &captured.pod.addresses {
@@ -211,10 +213,24 @@ impl Reconciler {
         tables.plaintext_sources.unset_where(|network, _| network.key.netns == cookie);
         tables.verdicts.unset_where(|key, _| key.source == cookie || key.destination == cookie);
         tables.set_listening(cookie, &HashMap::new());
-        self.workers.remove(cookie, if gone { "the pod is gone" } else { "the pod left the mesh" });
+        self.workers.remove(&captured.pod, &why);
         self.known.gone(cookie);
-        self.addresses.remove(key);
-        tracing::info!(pod = %key, gone, "released");
+        tracing::info!(pod = %key, why = &*why.detail, "released");
+    }
+
+    /// What the records of the pod's live connections will say.
+    fn why_released(&self, key: &NamespacedName, captured: &Captured) -> Ending {
+        match self.snapshot.workload(key) {
+            None => ending(Reason::Reset, "the pod is gone"),
+            Some(_) if !captured.pod.netns.is_at(&captured.path) => {
+                ending(Reason::Reset, "the pod's network namespace is gone")
+            }
+            Some(workload) if !workload.enrolled => ending(Reason::NoLongerAllowed, "the pod left the mesh"),
+            Some(workload) if workload.identity != captured.pod.identity => {
+                ending(Reason::NoLongerAllowed, "the pod's identity changed")
+            }
+            Some(_) => ending(Reason::Reset, "the pod was replaced"),
+        }
     }
 
     fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
@@ -291,6 +307,10 @@ impl Captured {
             && workload.netns.as_ref() == Some(&self.path)
             && self.pod.netns.is_at(&self.path)
     }
+}
+
+fn ending(reason: Reason, words: &str) -> Ending {
+    Ending { reason, policy: None, detail: words.into() }
 }
 
 /// Opens the namespace that the pod names, and checks that it is the pod's own.

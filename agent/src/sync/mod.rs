@@ -122,8 +122,9 @@ impl Reconciler {
             self.configure();
         }
         let before: HashSet<u64> = self.cookies();
-        self.reconcile_pods();
+        let recaptured = self.reconcile_pods();
         self.refresh_destinations(changes);
+        self.refresh_pods(&recaptured);
         if decisions_differ {
             self.refresh_rules();
             self.decide_all();
@@ -133,6 +134,8 @@ impl Reconciler {
         }
         if decisions_differ {
             self.judge_again();
+        } else {
+            self.judge_sockets(|pod| recaptured.contains(pod));
         }
     }
 
@@ -158,10 +161,12 @@ impl Reconciler {
     /// Looks for pods whose namespace came, went or changed.
     pub fn look_at_pods(&mut self) {
         let before = self.cookies();
-        if self.reconcile_pods() {
-            self.refresh_everywhere();
+        let recaptured = self.reconcile_pods();
+        if !recaptured.is_empty() {
+            self.refresh_pods(&recaptured);
             let new: HashSet<u64> = self.cookies().difference(&before).copied().collect();
             self.decide_for(&new);
+            self.judge_sockets(|pod| recaptured.contains(pod));
         }
     }
 

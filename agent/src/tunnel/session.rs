@@ -88,9 +88,10 @@ impl Session {
         self.requests.borrow_mut().take();
     }
 
-    /// Ends now, with all its streams.
+    /// Ends now, with all its streams, and without a word to the peer.
     pub(super) fn kill(&self) {
         self.retire();
+        self.wire.abandon();
         self.killed.notify_one();
     }
 
@@ -234,7 +235,10 @@ async fn run(
                 let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
                 TunnelError::session(format_args!("GOAWAY: {reason}"))
             }
-            Err(error) => explain(&error),
+            Err(error) => match tls.failure() {
+                Some(failure) => TunnelError::Tls(failure.to_string().into()),
+                None => TunnelError::session(error),
+            },
         },
         () = watch => TunnelError::session("no answer to a PING"),
         () = session.killed.notified() => TunnelError::session("it was closed by this node"),
@@ -255,13 +259,4 @@ async fn end_when_idle(session: &Session, options: &PoolOptions) {
     }
     session.retire();
     std::future::pending().await
-}
-
-/// A TLS alert that came after the handshake (the peer refused our certificate) is TLS's failure.
-fn explain(error: &h2::Error) -> TunnelError {
-    let cause = error.get_io().and_then(std::io::Error::get_ref);
-    match cause.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(tls) => TunnelError::Tls(tls.to_string().into()),
-        None => TunnelError::session(error),
-    }
 }

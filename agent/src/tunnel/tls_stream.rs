@@ -43,6 +43,8 @@ pub(super) struct TlsStream<S> {
     refused: bool,
     ended: bool,
     closing: bool,
+    /// Kept, because HTTP/2 passes on no more than the text of an error.
+    failed: Option<rustls::Error>,
 }
 
 impl<S: Side> TlsStream<S> {
@@ -59,6 +61,7 @@ impl<S: Side> TlsStream<S> {
             refused: false,
             ended: false,
             closing: false,
+            failed: None,
         };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
@@ -122,7 +125,10 @@ impl<S: Side> TlsStream<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = target.filled().len();
         loop {
-            self.records.decrypt(target).map_err(invalid)?;
+            if let Err(error) = self.records.decrypt(target) {
+                self.failed = Some(error.clone());
+                return Poll::Ready(Err(invalid(error)));
+            }
             let taken = target.filled().len() - before;
             if taken > 0 {
                 self.turn += taken;
@@ -173,6 +179,15 @@ impl<S: Side> TlsStream<S> {
     }
 }
 
+impl<S> Drop for TlsStream<S> {
+    fn drop(&mut self) {
+        if self.wire.is_abandoned() {
+            // A socket that waits for its FIN to be acknowledged keeps its network namespace alive.
+            let _ = self.socket.set_zero_linger();
+        }
+    }
+}
+
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
@@ -200,6 +215,11 @@ impl<S: Side> Shared<S> {
             return Poll::Ready(Ok(true));
         }
         sent.map(|()| Ok(false))
+    }
+
+    /// Why TLS failed after its handshake, such as the alert of a peer that refused our certificate.
+    pub(super) fn failure(&self) -> Option<rustls::Error> {
+        self.0.borrow().failed.clone()
     }
 
     /// How the socket fares.

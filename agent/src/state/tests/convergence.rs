@@ -87,6 +87,8 @@ fn in_force(history: &[(Object, bool)]) -> Vec<Object> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn a_history_leaves_what_its_last_objects_alone_make(history in history()) {
         let mut lived = Cluster::new();

@@ -75,6 +75,8 @@ pub(super) struct Records<S> {
     sent: usize,
     filled: usize,
     closed: bool,
+    /// After an error rustls is not asked again.
+    failed: Option<Error>,
 }
 
 impl<S: Side> Records<S> {
@@ -88,6 +90,7 @@ impl<S: Side> Records<S> {
             sent: 0,
             filled: 0,
             closed: false,
+            failed: None,
         }
     }
 
@@ -160,6 +163,9 @@ impl<S: Side> Records<S> {
 
     /// Drives rustls until it needs more bytes, `target` is full, or `output` is written.
     fn step(&mut self, target: &mut ReadBuf<'_>, mut output: Option<Output<'_>>) -> Result<Step, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         let bounded = target.capacity() > 0;
         loop {
             if bounded && target.remaining() == 0 {
@@ -204,6 +210,7 @@ impl<S: Side> Records<S> {
                 Err(error) => {
                     self.incoming.discard(discard);
                     self.queue_alert();
+                    self.failed = Some(error.clone());
                     return Err(error);
                 }
             }
@@ -216,7 +223,8 @@ impl<S: Side> Records<S> {
 
     /// After an error rustls holds the alert that tells the peer.
     fn queue_alert(&mut self) {
-        let status = self.side.process(&mut []);
+        // rustls remembers where in the bytes at hand an unfinished message lies, so it must see them again.
+        let status = self.side.process(self.incoming.bytes());
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
             let mut outgoing =
                 Outgoing { bytes: &mut self.outgoing, sent: &mut self.sent, filled: &mut self.filled };

@@ -68,11 +68,13 @@ fn places(scan: &Scan) -> Vec<(&str, String, &str, &str)> {
 }
 
 fn applied(scan: &Scan) -> Vec<&Object> {
-    let object = |event| match event {
-        &Event::Apply(ref object) => Some(object),
-        Event::Delete(_) => None,
-    };
-    scan.events.iter().filter_map(object).collect()
+    let mut applied = Vec::new();
+    for event in &scan.events {
+        if let Event::Apply(object) = event {
+            applied.push(object);
+        }
+    }
+    applied
 }
 
 fn pod(name: &str, rest: &str) -> String {

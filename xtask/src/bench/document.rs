@@ -1,0 +1,76 @@
+//! docs/benchmarks.md: the tables with what they were measured on; what people write of them stays.
+//!
+//! Entry point: [`write`].
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::Report;
+use crate::checkout::Checkout;
+
+/// From here on the document is written by people.
+const KEPT: &str = "## What was missed, and why";
+
+/// Writes the generated part anew, and returns where.
+pub(super) fn write(checkout: &Checkout, report: &Report, tables: &str) -> Result<PathBuf> {
+    let file = checkout.root.join("docs/benchmarks.md");
+    let old = fs::read_to_string(&file).unwrap_or_default();
+    fs::write(&file, merged(&generated(report, tables), &old)).with_context(|| file.display().to_string())?;
+    Ok(file)
+}
+
+fn merged(generated: &str, old: &str) -> String {
+    let kept = old.find(KEPT).map_or_else(|| format!("{KEPT}\n"), |at| old[at..].to_owned());
+    format!("{generated}\n{kept}")
+}
+
+fn generated(report: &Report, tables: &str) -> String {
+    let machine = &report.machine;
+    format!(
+        "# Benchmarks
+
+`cargo xtask bench --write` made this page, from the top to the last heading, in one run of {took:.0} s; \
+`--quick` gives a rough idea in less than a minute. It measures with {cores} cores ({processor}), Linux {kernel}, \
+nginx {nginx}, wrk {wrk}, on {date}; the load average before was {busy:.1}.
+{tables}
+The same two nodes and three pods stand three times on this machine: without agents (no mesh), with agents, and \
+with agents under `--same-node tunnel`. Each of {rounds} rounds measures all of them one after the other. A ratio is \
+the median over rounds of a round's figure by the same round's without a mesh, same node by same node and cross \
+node by cross node; the figures of no mesh are medians too.
+
+- Round trips and connects are one after the other on one core; a connect carries 64 bytes each way.
+- In bulk every socket has the congestion control that the row names: both applications' and the agents' \
+(`weir agent --congestion`). All else is on the first of those.
+- HTTP is one nginx worker that answers 64 bytes, and one wrk thread.
+- Processor time is that of both agents together, user and system, by 10⁹ bytes carried.
+- An idle connection is one that was made from one node to the other, carried a byte, and does nothing.
+
+",
+        took = report.took.as_secs_f64(),
+        cores = machine.cores,
+        processor = machine.processor,
+        kernel = machine.kernel,
+        nginx = machine.nginx,
+        wrk = machine.wrk,
+        date = machine.date,
+        busy = machine.busy,
+        rounds = report.samples.rounds(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_stays() {
+        let first = merged("# Benchmarks\nold table\n", "");
+        assert_eq!(first, format!("# Benchmarks\nold table\n\n{KEPT}\n"));
+        let written = format!("{first}Bulk, because of copies.\n");
+        assert_eq!(
+            merged("# Benchmarks\nnew table\n", &written),
+            format!("# Benchmarks\nnew table\n\n{KEPT}\nBulk, because of copies.\n")
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! One measurement: a load program in a pod of a world, run to its end, its figures read.
+//!
+//! Entry point: [`Load`]. The programs are the tests' own `load`, and `wrk` against nginx.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use weir_tests::{Pod, Process};
+
+use super::{
+    figures::{Congestion, Place},
+    world::{ANSWER, ECHO, HTTP, World},
+};
+
+/// Knows where the load program lies.
+pub(super) struct Load {
+    program: String,
+}
+
+/// What one bulk transfer came to.
+pub(super) struct Poured {
+    pub(super) bytes: f64,
+    pub(super) gbit_s: f64,
+}
+
+impl Load {
+    pub(super) fn new(program: PathBuf) -> Self {
+        Self { program: program.display().to_string() }
+    }
+
+    /// Starts `load WORDS` in a pod.
+    pub(super) fn spawn(&self, pod: &Pod, words: &[&str]) -> Result<Process> {
+        pod.spawn([self.program.as_str()].iter().chain(words))
+    }
+
+    /// One byte there and back: p50 and p99 in µs.
+    pub(super) fn ping(&self, world: &World, place: Place, time: Duration) -> Result<[f64; 2]> {
+        self.percentiles(world, place, "ping", ECHO, time)
+    }
+
+    /// Connect, 64 bytes each way, close: p50 and p99 in µs.
+    pub(super) fn connect(&self, world: &World, place: Place, time: Duration) -> Result<[f64; 2]> {
+        self.percentiles(world, place, "connect", ANSWER, time)
+    }
+
+    fn percentiles(
+        &self,
+        world: &World,
+        place: Place,
+        what: &str,
+        port: u16,
+        time: Duration,
+    ) -> Result<[f64; 2]> {
+        let address = world.server(place).v4(port).to_string();
+        let congestion = world.first_congestion();
+        let figures = self.run(world, &[what, &address, &time.as_millis().to_string()], congestion)?;
+        Ok([number(&figures, "p50_us")?, number(&figures, "p99_us")?])
+    }
+
+    /// So many streams at once.
+    pub(super) fn bulk(
+        &self,
+        world: &World,
+        place: Place,
+        time: Duration,
+        streams: usize,
+        congestion: Congestion,
+    ) -> Result<Poured> {
+        let address = world.server(place).v4(world.sink(congestion)).to_string();
+        let words = ["bulk", &address, &time.as_millis().to_string(), &streams.to_string()];
+        let figures = self.run(world, &words, congestion)?;
+        Ok(Poured { bytes: number(&figures, "bytes")?, gbit_s: number(&figures, "gbit_s")? })
+    }
+
+    fn run(&self, world: &World, words: &[&str], congestion: Congestion) -> Result<Value> {
+        let words = [words, &["--congestion", congestion.name()]].concat();
+        let printed = self.spawn(world.client(), &words)?.finish()?.success()?;
+        let figures: Value = serde_json::from_str(&printed).with_context(|| format!("load: {printed}"))?;
+        ensure!(figures["congestion"] == congestion.name(), "a socket is not on {congestion}: {printed}");
+        Ok(figures)
+    }
+
+    /// HTTP/1.1 requests a second over so many connections.
+    pub(super) fn http(&self, world: &World, place: Place, connections: usize) -> Result<f64> {
+        let url = format!("http://{}/", world.server(place).v4(HTTP));
+        let words = ["wrk", "-t1", &format!("-c{connections}"), "-d1s", &url];
+        let printed = world.client().run(words)?.success()?;
+        ensure!(!printed.contains("Socket errors") && !printed.contains("Non-2xx"), "wrk: {printed}");
+        let rate = printed.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
+        let rate = rate.with_context(|| format!("wrk: {printed}"))?;
+        Ok(rate.trim().parse()?)
+    }
+}
+
+fn number(figures: &Value, name: &str) -> Result<f64> {
+    figures[name].as_f64().with_context(|| format!("load gave no {name}: {figures}"))
+}

@@ -185,10 +185,27 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn attach_again(&mut self) -> Result<usize, DatapathError> {
-        let programs = attach_all(&self.ebpf, &self.options.cgroup, &self.directory)?;
-        let attached = programs.iter().filter(|program| !program.adopted).count();
-        self.programs = programs;
-        Ok(attached)
+        let detached = self.detached();
+        if detached > 0 {
+            self.programs = attach_all(&self.ebpf, &self.options.cgroup, &self.directory)?;
+        }
+        Ok(detached)
+    }
+
+    /// Pins every map whose pin is gone; names them.
+    ///
+    /// # Errors
+    /// When one cannot be pinned.
+    pub fn pin_again(&self) -> io::Result<Vec<&'static str>> {
+        let mut mended = Vec::new();
+        for (name, map) in self.steering.maps() {
+            let pin = self.directory.join("maps").join(name);
+            if !pin.exists() {
+                bpf::pin(map, &pin)?;
+                mended.push(name);
+            }
+        }
+        Ok(mended)
     }
 
     /// Attaches a copy of the steering program to a pod's namespace, or puts it behind the link that is
@@ -228,7 +245,18 @@ impl Datapath {
 
     /// Whether every program is attached to the cgroup.
     pub fn is_attached(&self) -> bool {
-        AT_CGROUP.iter().all(|(name, _)| self.directory.join("links").join(name).exists())
+        self.detached() == 0
+    }
+
+    /// How many programs are not behind a pinned link to the cgroup, or not this agent's own.
+    fn detached(&self) -> usize {
+        let cgroup = fs::metadata(&self.options.cgroup).map_or(0, |cgroup| cgroup.ino());
+        let is_attached = |program: &&Program| {
+            bpf::pinned(&self.directory.join("links").join(&program.name))
+                .and_then(|link| bpf::link_info(link.as_fd(), true))
+                .is_ok_and(|found| found.target == cgroup && found.program == program.id)
+        };
+        self.programs.iter().filter(|program| !is_attached(program)).count()
     }
 
     fn pod_pin(&self, cookie: u64) -> PathBuf {

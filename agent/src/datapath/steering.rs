@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     ffi::CString,
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -55,9 +55,8 @@ pub(super) struct Steering {
     constants: Vec<u8>,
     /// Where in the constants the cookie is.
     cookie_at: usize,
-    /// The maps that the instructions name by descriptor.
-    #[expect(dead_code, reason = "held open: their numbers are in the instructions")]
-    maps: Vec<OwnedFd>,
+    /// The maps that the instructions name by descriptor, held open for that.
+    maps: Vec<(&'static str, OwnedFd)>,
 }
 
 impl Steering {
@@ -89,8 +88,13 @@ impl Steering {
             instructions: function.instructions.clone(),
             constants,
             cookie_at: cookie_at.ok_or_else(|| unreadable(format!("no {cookie}")))?,
-            maps: maps.into_iter().map(|(_, fd)| fd).collect(),
+            maps,
         })
+    }
+
+    /// The object's maps, by name.
+    pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        self.maps.iter().map(|(name, map)| (*name, map.as_fd()))
     }
 
     /// A copy for the namespace with this cookie.

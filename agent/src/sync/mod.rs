@@ -6,6 +6,7 @@
 mod addresses;
 mod capture;
 pub mod known;
+mod listeners;
 mod rejudge;
 mod rules;
 pub mod verdicts;
@@ -174,16 +175,25 @@ impl Reconciler {
     pub fn repair(&mut self) -> Repairs {
         self.refresh_node_addresses();
         let mut repairs = Repairs { entries: self.datapath.tables.repair(), programs: 0 };
-        if !self.datapath.is_attached() {
-            match self.datapath.attach_again() {
-                Ok(attached) => repairs.programs += attached,
-                Err(error) => tracing::error!(%error, "a program is not attached"),
-            }
+        let wanted = self.config();
+        let found = Config { heartbeat_ns: wanted.heartbeat_ns, ..self.datapath.tables.config() };
+        if found != wanted {
+            self.configure();
+            repairs.entries.push(("CONFIG", 1));
+        }
+        match self.datapath.pin_again() {
+            Ok(maps) => repairs.entries.extend(maps.into_iter().map(|map| (map, 1))),
+            Err(error) => tracing::error!(%error, "a map is not pinned"),
+        }
+        match self.datapath.attach_again() {
+            Ok(attached) => repairs.programs += attached,
+            Err(error) => tracing::error!(%error, "a program is not attached"),
         }
         repairs.programs += self.steer_again();
-        let listening = self.refresh_listening();
-        if listening > 0 {
-            repairs.entries.push(("LISTENING", listening));
+        for (map, wrong) in [("LISTENING", self.refresh_listening()), ("LISTENERS", self.listen_again())] {
+            if wrong > 0 {
+                repairs.entries.push((map, wrong));
+            }
         }
         repairs
     }

@@ -45,7 +45,8 @@ impl Observer {
         let record = match event.kind {
             event::CLOSED_DIRECT => self.dialled(&snapshot, &pod, event, Path::Direct),
             event::CLOSED_PASSED => self.dialled(&snapshot, &pod, event, Path::Passthrough),
-            event::CLOSED_INBOUND => self.taken(&snapshot, &pod, event),
+            event::CLOSED_INBOUND => self.taken(&snapshot, &pod, event, Path::Passthrough),
+            event::CLOSED_VOUCHED => self.taken(&snapshot, &pod, event, Path::Direct),
             event::AGENT_UNAVAILABLE | event::DENIED | event::BOUND_TO_DEVICE | event::NO_BACKENDS => {
                 self.refused(&snapshot, &pod, event)
             }
@@ -80,14 +81,12 @@ impl Observer {
     }
 
     /// A connection that a pod's application took in without the proxy.
-    fn taken(&self, snapshot: &Snapshot, pod: &Workload, event: &Event) -> FlowRecord {
+    fn taken(&self, snapshot: &Snapshot, pod: &Workload, event: &Event, path: Path) -> FlowRecord {
         let local = socket(event.local, event.local_port);
         let remote = socket(event.remote, event.remote_port);
-        // Vouched for: a captured pod of this node dialled it directly. The kernel let nothing else through
-        // under this pod's address.
+        // Without a voucher the address names a pod, but proves nothing.
         let peer = snapshot.workload_by_address(remote.ip());
-        let direct = peer.filter(|peer| peer.enrolled && peer.node == self.node);
-        let path = if direct.is_some() { Path::Direct } else { Path::Passthrough };
+        let direct = peer.filter(|_| path == Path::Direct);
         let mut record = self.begin(event, Direction::Inbound, path);
         record.source = match (direct, peer) {
             (Some(peer), _) => report::workload(peer, Some(remote)),
@@ -194,8 +193,12 @@ impl Observer {
         if let Some(ending) = self.known.ending(&(event.netns, ends.0, ends.1)) {
             outcome::of_ending(&ending).write(record);
         } else if event.established_ns == 0 && event.old_state == SYN_SENT {
-            let refused = "the destination did not accept the connection";
-            Outcome::failed(Reason::UpstreamRefused, refused).write(record);
+            let outcome = if event.retransmits > 0 {
+                Outcome::failed(Reason::UpstreamTimeout, "the destination did not answer")
+            } else {
+                Outcome::failed(Reason::UpstreamRefused, "the destination did not accept the connection")
+            };
+            outcome.write(record);
         }
     }
 }

@@ -343,8 +343,10 @@ pub mod connection {
     pub const DIRECT: u16 = 3;
     /// Left alone.
     pub const PASSED: u16 = 4;
-    /// Taken in by an application without the agent.
+    /// Taken in by an application without the agent; nobody vouches for its source.
     pub const INBOUND: u16 = 5;
+    /// Taken in by an application without the agent, from a pod of this node whose hook vouched for it.
+    pub const VOUCHED: u16 = 6;
 }
 
 /// Key of `REDIRECTED`: the source of a redirected connection on its way to the agent's listener.
@@ -435,6 +437,8 @@ pub mod event {
     pub const CLOSED_PASSED: u16 = 2;
     /// A connection that an application took in ended; seen at its destination.
     pub const CLOSED_INBOUND: u16 = 3;
+    /// The same, of a direct connection that its source's hook vouched for.
+    pub const CLOSED_VOUCHED: u16 = 10;
     /// A redirected connection found no agent.
     pub const AGENT_UNAVAILABLE: u16 = 4;
     /// connect(2) refused by a verdict.

@@ -81,6 +81,17 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// The connection as its other end sees it.
+    #[inline(always)]
+    pub fn reversed(&self) -> Self {
+        Self {
+            local: self.remote,
+            local_port: self.remote_port,
+            remote: self.local,
+            remote_port: self.local_port,
+        }
+    }
+
     /// Whether the connection stays inside its namespace.
     #[inline(always)]
     pub fn is_inside(&self) -> bool {

@@ -102,8 +102,10 @@ unsafe fn accepted(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: &E
     if ends.is_inside() || ends.local_port == TUNNEL_PORT {
         return;
     }
+    let vouched = VOUCHED.get_ptr(&tuple(&ends.reversed())).is_some();
+    let kind = if vouched { connection::VOUCHED } else { connection::INBOUND };
     // SAFETY: as the caller promises.
-    unsafe { begin(sk, ends.local, ends.local_port, connection::INBOUND, now_ns()) };
+    unsafe { begin(sk, ends.local, ends.local_port, kind, now_ns()) };
     watch(ctx);
 }
 
@@ -213,6 +215,7 @@ fn report(ctx: &SockOpsContext, netns: u64, ends: &Ends, kept: &Connection, old:
         connection::DIRECT => event::CLOSED_DIRECT,
         connection::PASSED => event::CLOSED_PASSED,
         connection::INBOUND => event::CLOSED_INBOUND,
+        connection::VOUCHED => event::CLOSED_VOUCHED,
         connection::REDIRECTED if old == BPF_TCP_SYN_SENT => event::AGENT_UNAVAILABLE,
         _ => return,
     };
@@ -224,7 +227,8 @@ fn report(ctx: &SockOpsContext, netns: u64, ends: &Ends, kept: &Connection, old:
     let fin_received =
         kept.fin_received != 0 || (old == BPF_TCP_FIN_WAIT2 && received > kept.received_at_fin_wait);
     // An accepted socket's SYN is acknowledged before it is one.
-    let syn_acked = established && kept.kind != connection::INBOUND;
+    let accepted = kept.kind == connection::INBOUND || kept.kind == connection::VOUCHED;
+    let syn_acked = established && !accepted;
     tell(|event| {
         event.kind = kind;
         event.netns = netns;

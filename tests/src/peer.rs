@@ -1,6 +1,6 @@
 //! The test peer as pods run it: what it serves, and what a dial came to.
 //!
-//! Entry points: [`Serve`], [`Dialled`], [`Held`]; pods start them. The program is `src/bin/peer.rs`.
+//! Entry points: [`Serve`], [`Dialled`], [`Held`], [`Redialler`]; pods start them. The program is `src/bin/peer.rs`.
 
 use std::net::SocketAddr;
 
@@ -18,6 +18,8 @@ pub enum Serve {
     Greet(String),
     /// Reads to the end and writes how many bytes that were.
     Sink,
+    /// Returns every datagram (UDP).
+    Udp,
 }
 
 impl Serve {
@@ -26,6 +28,7 @@ impl Serve {
             Self::Echo => ("echo", None),
             Self::Greet(text) => ("greet", Some(text.clone())),
             Self::Sink => ("sink", None),
+            Self::Udp => ("udp", None),
         };
         ["serve".to_owned(), mode.to_owned(), address.to_string()].into_iter().chain(text).collect()
     }
@@ -131,6 +134,33 @@ impl Held {
     /// Whether the other side has not closed yet.
     pub fn is_open(&mut self) -> Result<bool> {
         self.process.is_running()
+    }
+}
+
+/// One process that dials again and again.
+pub struct Redialler {
+    process: Process,
+    /// How often it has dialled.
+    count: usize,
+}
+
+impl Redialler {
+    pub(crate) fn new(process: Process) -> Self {
+        Self { process, count: 0 }
+    }
+
+    /// Connects anew, sends `text`, half-closes, reads to the end.
+    pub fn ask(&mut self, text: &str) -> Result<Dialled> {
+        self.process.send_line(text)?;
+        let mut earlier = self.count;
+        self.count += 1;
+        self.process.wait_line("what dialling came to", |line| match earlier.checked_sub(1) {
+            Some(left) => {
+                earlier = left;
+                None
+            }
+            None => serde_json::from_str(line).ok(),
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     cgroup,
     manifest::Manifest,
     netns,
-    peer::{Dialled, Held, Listener, Serve},
+    peer::{Dialled, Held, Listener, Redialler, Serve},
     process::{Finished, Process},
     programs,
 };
@@ -166,7 +166,8 @@ impl Pod {
         self.dial_with(to, &["--send", text])
     }
 
-    /// [`Pod::dial`] with options of the peer: `--send TEXT`, `--bind ADDRESS`, `--timeout MS`.
+    /// [`Pod::dial`] with options of the peer: `--send TEXT`, `--bind ADDRESS`, `--device NAME`,
+    /// `--way poll|block|epoll|mptcp`, `--timeout MS`.
     pub fn dial_with(&self, to: SocketAddr, options: &[&str]) -> Result<Dialled> {
         let words: Vec<String> =
             ["dial", &to.to_string()].iter().chain(options).map(|word| (*word).to_owned()).collect();
@@ -174,9 +175,20 @@ impl Pod {
         Ok(serde_json::from_str(&printed)?)
     }
 
+    /// Sends `text` to `to` as a datagram, and gives the answer.
+    pub fn ask_udp(&self, to: SocketAddr, text: &str) -> Result<String> {
+        let words = ["ask-udp".to_owned(), to.to_string(), text.to_owned()];
+        Ok(self.peer(&words)?.finish()?.success()?.trim_end().to_owned())
+    }
+
     /// Connects to `to` and keeps the connection.
     pub fn hold(&self, to: SocketAddr) -> Result<Held> {
         Held::new(self.peer(&["hold".to_owned(), to.to_string()])?)
+    }
+
+    /// Starts one process that dials `to` anew whenever it is told.
+    pub fn redialler(&self, to: SocketAddr) -> Result<Redialler> {
+        Ok(Redialler::new(self.peer(&["redial".to_owned(), to.to_string()])?))
     }
 
     /// Removes its processes and its network namespace, as a runtime does when a pod goes.

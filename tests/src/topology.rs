@@ -7,6 +7,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -22,6 +23,7 @@ use crate::{
     netns, pod,
     pod::Pod,
     process::{Finished, Process},
+    programs,
     scope::Scope,
     state::State,
 };
@@ -165,10 +167,12 @@ impl Node {
         for (node, far, device) in [(self, other, to_other), (other, self, to_self)] {
             let (own, far) = (node.0.number, far.0.number);
             // On link whatever the link's state: the other end is still down when the first one is set up.
+            // Bringing a link up loses the kernel's own route to an IPv6 address's peer.
             let routes = format!(
                 "addr add 172.18.0.{own} peer 172.18.0.{far} dev {device}\n\
                  addr add fd18::{own} peer fd18::{far} dev {device} nodad\n\
                  link set {device} up\n\
+                 route replace fd18::{far} dev {device}\n\
                  route add 10.244.{far}.0/24 via 172.18.0.{far} dev {device} onlink\n\
                  route add fd10:244:{far}::/64 via fd18::{far} dev {device} onlink\n"
             );
@@ -260,6 +264,14 @@ impl Node {
     /// Runs `command` in the node's network namespace to its end.
     pub fn run<S: AsRef<str>>(&self, command: impl IntoIterator<Item = S>) -> Result<Finished> {
         self.spawn(command)?.finish()
+    }
+
+    /// Runs `weir WORDS…` to its end, with the node's socket unless the words name one.
+    pub fn weir<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<Finished> {
+        let mut command = Command::new(programs::weir()?);
+        command.args(words.into_iter().map(|word| word.as_ref().to_owned()));
+        command.env("WEIR_SOCKET", self.socket()).env("NO_COLOR", "1");
+        Process::spawn("weir", &mut command)?.finish()
     }
 
     /// Its Node object.

@@ -75,6 +75,9 @@ impl SocketMaker {
         }
         self.tag(socket.as_fd())?;
         socket.bind(&SocketAddr::new(address, 0).into())?;
+        // Sockets accepted here have the application's port, and hold it: with this, which they inherit, an
+        // application that starts again can bind it while they live, as it can beside its own.
+        socket.set_reuse_address(true)?;
         self.tune(&socket)?;
         socket.listen(BACKLOG)?;
         Ok(socket)

@@ -1,8 +1,10 @@
 //! Removes what agents left in the kernel: every pinned link and map.
 //!
-//! Entry point: [`uninstall`]. A link goes with its pin, and with it the program's attachment.
+//! Entry point: [`uninstall`]. When it is done nothing is attached any more.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::fd::AsFd, path::Path};
+
+use super::bpf;
 
 /// Removes every pin below `bpffs`, of any version, and the directories; says how many pins there were.
 ///
@@ -12,9 +14,12 @@ pub fn uninstall(bpffs: &Path) -> io::Result<usize> {
     let mut removed = 0;
     for version in directories(bpffs)? {
         // Attachments first: programs without maps refuse, maps without programs do nothing.
-        for part in ["links", "pods", "maps"] {
+        for (part, holds_links) in [("links", true), ("pods", true), ("maps", false)] {
             let directory = version.join(part);
             for entry in entries(&directory)? {
+                if holds_links {
+                    detach(&entry);
+                }
                 fs::remove_file(&entry)?;
                 removed += 1;
             }
@@ -24,6 +29,13 @@ pub fn uninstall(bpffs: &Path) -> io::Result<usize> {
     }
     remove_directory(bpffs)?;
     Ok(removed)
+}
+
+/// Detaches what is behind a link. Where the kernel cannot do so now, it does soon after the pin is gone.
+fn detach(pin: &Path) {
+    if let Err(error) = bpf::pinned(pin).and_then(|link| bpf::detach_link(link.as_fd())) {
+        tracing::debug!(pin = %pin.display(), %error, "not detached at once");
+    }
 }
 
 fn directories(path: &Path) -> io::Result<Vec<std::path::PathBuf>> {

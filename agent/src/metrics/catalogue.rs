@@ -96,7 +96,7 @@ catalogue! {
     FLOWS_EVICTED = Counter "weir_flows_evicted_total" &[], "Flow records that left the ring to make room for newer ones";
     FLOWS_STORED = Gauge "weir_flows_stored" &[], "Flow records in the ring";
     FLOWS_STORED_BYTES = Gauge "weir_flows_stored_bytes" &[], "Memory of the flow records in the ring, estimated";
-    CONNECTIONS = Gauge "weir_connections" &["direction", "path"], "Connections that live now";
+    CONNECTIONS = Gauge "weir_connections" &["direction", "path"], "Connections that live now, of those that the agent carries";
     LIMIT_REFUSALS = Counter "weir_limit_refusals_total" &["limit"], "What a bound on connections, sessions, streams or memory turned away";
 
     POLICY_VERDICTS = Counter "weir_policy_verdicts_total" &["policy", "action", "verdict"],

@@ -10,7 +10,7 @@ use std::{
 
 pub use super::istio::ClusterNames;
 use super::{
-    Counter, Metrics, catalogue,
+    Counter, Gauge, Metrics, catalogue,
     istio::TcpMetrics,
     series::{MOST_SERIES, Series},
 };
@@ -21,6 +21,7 @@ use crate::flows::record::{FlowRecord, PolicyRef, Verdict};
 pub struct FlowMetrics {
     tcp: Arc<Mutex<TcpMetrics>>,
     flows: Arc<Series<Counter>>,
+    live: Arc<Series<Gauge>>,
     verdicts: Arc<Series<Counter>>,
     audit_denials: Arc<Series<Counter>>,
     /// Would-be denials that the audit table had no room for.
@@ -51,6 +52,7 @@ impl FlowMetrics {
         Self {
             tcp,
             flows: metrics.counters(&catalogue::FLOWS),
+            live: metrics.gauges(&catalogue::CONNECTIONS),
             verdicts: metrics.counters(&catalogue::POLICY_VERDICTS),
             audit_denials: metrics.counters(&catalogue::POLICY_AUDIT_DENIALS),
             audit_uncounted: metrics.counter(&catalogue::POLICY_AUDIT_UNCOUNTED),
@@ -62,11 +64,13 @@ impl FlowMetrics {
     /// A connection began, and was judged.
     pub fn opened(&self, flow: &FlowRecord) {
         lock(&self.tcp).opened(flow, Instant::now());
+        self.live(flow).inc();
         self.judged(flow);
     }
 
     /// A connection that was announced as opened has ended.
     pub fn closed(&self, flow: &FlowRecord) {
+        self.live(flow).dec();
         self.ended(flow);
         if flow.verdict == Verdict::Denied {
             self.count_verdict(flow);
@@ -78,6 +82,10 @@ impl FlowMetrics {
         lock(&self.tcp).opened(flow, Instant::now());
         self.judged(flow);
         self.ended(flow);
+    }
+
+    fn live(&self, flow: &FlowRecord) -> Gauge {
+        self.live.with(&[flow.direction.word(), flow.path.word()])
     }
 
     fn ended(&self, flow: &FlowRecord) {

@@ -121,14 +121,16 @@ impl TcpMetrics {
             response_flags: flags,
             mutual_tls: flow.tls.is_some(),
         };
-        if !self.series.contains_key(&key) && !self.has_room(now) {
+        if let Some(counts) = self.series.get_mut(&key) {
+            counts.touched = now;
+            add(counts);
+        } else if self.has_room(now) {
+            let mut counts = Counts { opened: 0, closed: 0, failed: 0, sent: 0, received: 0, touched: now };
+            add(&mut counts);
+            self.series.insert(key, counts);
+        } else {
             self.refused += 1;
-            return;
         }
-        let new = Counts { opened: 0, closed: 0, failed: 0, sent: 0, received: 0, touched: now };
-        let counts = self.series.entry(key).or_insert(new);
-        counts.touched = now;
-        add(counts);
     }
 
     fn has_room(&mut self, now: Instant) -> bool {

@@ -8,7 +8,7 @@ use std::{
     os::fd::AsFd,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::net::TcpStream;
@@ -34,6 +34,10 @@ use crate::{
     tunnel::{Incoming, Refusal, RefusalStatus, SessionError, TUNNEL_PORT, serve as serve_tunnel},
 };
 
+/// How long the sessions of a pod that is no longer captured have to end. Its namespace may have been cut
+/// off from everyone, and is not held until somebody answers.
+const RELEASE: Duration = Duration::from_millis(500);
+
 /// Takes one session in on `pod`'s tunnel port, and each of its streams as a connection.
 pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, peer: ClientAddr) {
     let context = worker.context.clone();
@@ -55,7 +59,14 @@ pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, p
             return;
         }
     };
-    let stopping = worker.stopping();
+    let (stopping, released) = (worker.stopping(), pod.released());
+    let drain = context.options.server.drain;
+    let stopping = async move {
+        tokio::select! {
+            () = stopping => drain,
+            () = released => RELEASE,
+        }
+    };
     let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
     let options = &context.options.server;
     if let Err(error) = serve_tunnel(socket, config, options, stopping, handler).await {
@@ -81,9 +92,9 @@ fn refused_session(context: &Context, pod: &LocalPod, peer: ClientAddr, error: &
         Direction::Inbound,
         (stranger(&snapshot, peer), own(&snapshot, pod, destination)),
         Path::Tunnel,
-        Verdict::Denied,
+        Verdict::Failed,
     );
-    Outcome::denied(Reason::TlsFailed, error.to_string(), None).write(&mut record);
+    Outcome::failed(Reason::TlsFailed, error.to_string()).write(&mut record);
     context.recorder.record(record);
 }
 
@@ -130,7 +141,10 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
                 copied = copy::through_tunnel(&mut app, &mut stream, &counters) => outcome::of_copy(&copied),
                 ending = guard.entry.ended() => {
                     let _ = copy::reset(&app);
-                    stream.reset();
+                    match ending.reason {
+                        Reason::NoLongerAllowed => stream.withdraw(),
+                        _ => stream.reset(),
+                    }
                     outcome::of_ending(&ending)
                 }
             }

@@ -3,15 +3,15 @@
 //!
 //! Entry point: [`serve`].
 
-use std::{net::SocketAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::SystemTime};
+use std::{cell::Cell, net::SocketAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::SystemTime};
 
 use tokio::net::TcpStream;
 
 use super::{
     context::{Context, Worker, count},
-    copy::{self, CopyOutcome, Counters},
+    copy::{self, Counters},
     dial,
-    live::{Guard, Subject},
+    live::Subject,
     outcome::{self, Outcome},
     pod::LocalPod,
     report,
@@ -60,35 +60,62 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
     };
     let guard = worker.live.enter(subject);
     let counters = Counters::default();
-    let connection =
-        Connection { worker: &worker, pod: &pod, guard: &guard, redirected, counters: &counters };
-    let outcome = match &destination.workload {
-        Some(workload) if workload.enrolled => {
-            record.path = Path::Tunnel;
-            connection.through_tunnel(&mut app, workload, &destination, client, &mut record).await
+    let announced = Rc::new(Cell::new(false));
+    let connection = Connection {
+        worker: &worker,
+        pod: &pod,
+        redirected,
+        counters: &counters,
+        announced: announced.clone(),
+    };
+    let outcome = tokio::select! {
+        outcome = connection.carry(&mut app, &destination, client, &mut record) => outcome,
+        ending = guard.entry.ended() => {
+            let _ = copy::reset(&app);
+            outcome::of_ending(&ending)
         }
-        Some(_) => {
-            record.path = Path::Proxy;
-            connection.in_plaintext(&mut app, destination.endpoint, &mut record).await
-        }
-        // Known to the mesh when it was captured, and to nobody now: gone, or claimed by two.
-        None => refused(&app, Reason::UpstreamUnreachable, "no pod of the mesh has this address alone"),
     };
     record.bytes_sent = counters.sent();
     record.bytes_received = counters.received();
     record.duration_us = Some(monotonic_ns().saturating_sub(redirected.started_ns) / 1000);
-    finish(&context, record, outcome);
+    if announced.get() {
+        context.recorder.closed(ended(record, outcome));
+    } else {
+        finish(&context, record, outcome);
+    }
 }
 
 struct Connection<'a> {
     worker: &'a Rc<Worker>,
     pod: &'a Arc<LocalPod>,
-    guard: &'a Guard,
     redirected: Redirected,
     counters: &'a Counters,
+    /// Whether the recorder has been told that the connection lives.
+    announced: Rc<Cell<bool>>,
 }
 
 impl Connection<'_> {
+    async fn carry(
+        &self,
+        app: &mut TcpStream,
+        destination: &Destination,
+        client: ClientAddr,
+        record: &mut FlowRecord,
+    ) -> Outcome {
+        match &destination.workload {
+            Some(workload) if workload.enrolled => {
+                record.path = Path::Tunnel;
+                self.through_tunnel(app, workload, destination, client, record).await
+            }
+            Some(_) => {
+                record.path = Path::Proxy;
+                self.in_plaintext(app, destination.endpoint, record).await
+            }
+            // Known to the mesh when it was captured, and to nobody now: gone, or claimed by two.
+            None => refused(app, Reason::UpstreamUnreachable, "no pod of the mesh has this address alone"),
+        }
+    }
+
     async fn through_tunnel(
         &self,
         app: &mut TcpStream,
@@ -110,13 +137,7 @@ impl Connection<'_> {
         };
         let request = request(context, self.pod, destination.endpoint, client);
         let connect = || dial::connect(context.sockets.clone(), self.pod.clone(), key.destination);
-        let opened = tokio::select! {
-            opened = self.worker.pool.open(&key, &credentials, connect, &request) => opened,
-            ending = self.guard.entry.ended() => {
-                let _ = copy::reset(app);
-                return outcome::of_ending(&ending);
-            }
-        };
+        let opened = self.worker.pool.open(&key, &credentials, connect, &request).await;
         let (mut stream, tls) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -130,14 +151,13 @@ impl Connection<'_> {
             group: tls.group.into(),
             peer: Some(workload.identity.to_string().into()),
         });
-        tokio::select! {
-            copied = copy::through_tunnel(app, &mut stream, self.counters) => of(&copied),
-            ending = self.guard.entry.ended() => {
-                let _ = copy::reset(app);
-                stream.reset();
-                outcome::of_ending(&ending)
-            }
-        }
+        let (recorder, opened, announced) =
+            (context.recorder.clone(), record.clone(), self.announced.clone());
+        stream.when_accepted(move || {
+            recorder.opened(&opened);
+            announced.set(true);
+        });
+        outcome::of_copy(&copy::through_tunnel(app, &mut stream, self.counters).await)
     }
 
     /// To a pod outside the mesh that a service chose.
@@ -156,23 +176,15 @@ impl Connection<'_> {
             Err(error) => return refused(app, error.reason(), &error.to_string()),
         };
         record.connect_us = Some(self.age_us());
-        tokio::select! {
-            copied = copy::plain(app, &mut upstream, self.counters) => of(&copied),
-            ending = self.guard.entry.ended() => {
-                let _ = (copy::reset(app), copy::reset(&upstream));
-                outcome::of_ending(&ending)
-            }
-        }
+        context.recorder.opened(record);
+        self.announced.set(true);
+        outcome::of_copy(&copy::plain(app, &mut upstream, self.counters).await)
     }
 
     /// Microseconds since the application's connect(2).
     fn age_us(&self) -> u64 {
         monotonic_ns().saturating_sub(self.redirected.started_ns) / 1000
     }
-}
-
-fn of(copied: &CopyOutcome) -> Outcome {
-    outcome::of_copy(copied)
 }
 
 /// The application's end is reset: it must not take silence for an answer.
@@ -265,10 +277,14 @@ fn begin(
     )
 }
 
-fn finish(context: &Context, mut record: FlowRecord, outcome: Outcome) {
+fn finish(context: &Context, record: FlowRecord, outcome: Outcome) {
+    context.recorder.record(ended(record, outcome));
+}
+
+fn ended(mut record: FlowRecord, outcome: Outcome) -> FlowRecord {
     record.time = SystemTime::now();
     outcome.write(&mut record);
-    context.recorder.record(record);
+    record
 }
 
 fn request(context: &Context, pod: &LocalPod, endpoint: EndpointAddr, client: ClientAddr) -> ConnectRequest {

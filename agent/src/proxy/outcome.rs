@@ -104,6 +104,9 @@ pub fn of_tunnel_error(error: &TunnelError) -> Outcome {
         TunnelError::Session(_) => Reason::TunnelFailed,
         TunnelError::LimitReached(_) => Reason::LimitReached,
         TunnelError::Refused(refusal) => return of_refusal(refusal),
+        TunnelError::Withdrawn => {
+            return Outcome::denied(Reason::NoLongerAllowed, error.to_string(), None);
+        }
         TunnelError::Reset(_) => return Outcome::forwarded_until(Reason::Reset, error.to_string()),
     };
     Outcome::failed(reason, error.to_string())

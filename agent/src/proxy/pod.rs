@@ -11,14 +11,13 @@ use std::{
     },
 };
 
+use tokio::sync::watch;
+
 use crate::{
     datapath::netns::Netns,
     identity::Identity,
     state::model::{NamespacedName, Workload},
 };
-
-/// How many connections one pod may have through the proxy of its node, each way together.
-pub const MOST_CONNECTIONS: u32 = 32_768;
 
 /// One captured pod. Whoever holds it keeps the pod's namespace alive, so all let go of it when the pod
 /// goes.
@@ -37,6 +36,7 @@ pub struct LocalPod {
     connections: AtomicU32,
     sessions: AtomicU32,
     most: u32,
+    released: watch::Sender<bool>,
 }
 
 impl LocalPod {
@@ -51,12 +51,27 @@ impl LocalPod {
             connections: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
             most,
+            released: watch::Sender::new(false),
         }
     }
 
     /// Whether this is still the pod that `workload` describes; else it has to be captured anew.
     pub fn is(&self, workload: &Workload) -> bool {
         self.uid == workload.uid && self.identity == workload.identity && self.addresses == workload.addresses
+    }
+
+    /// Says that the pod is no longer captured: its sessions end.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// Waits until the pod is no longer captured.
+    pub fn released(&self) -> impl Future<Output = ()> + use<> {
+        let mut released = self.released.subscribe();
+        async move {
+            // An error means that nobody holds the pod any more, which is as good.
+            let _ = released.wait_for(|released| *released).await;
+        }
     }
 
     /// Connections that the proxy has open for the pod.

@@ -27,6 +27,9 @@ use super::{
 };
 use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
 
+/// How often a worker adds what its pool did to the node's account.
+const PUBLISH: Duration = Duration::from_secs(1);
+
 /// Commands that may wait for a worker.
 const QUEUE: usize = 4096;
 
@@ -43,7 +46,7 @@ pub struct Listeners {
 
 enum Command {
     Add(Arc<LocalPod>, Listeners),
-    Remove(u64, Arc<str>),
+    Remove(Arc<LocalPod>, Ending),
     JudgeAgain(Arc<Snapshot>),
     Drain(Duration, oneshot::Sender<usize>),
 }
@@ -96,9 +99,10 @@ impl Workers {
     }
 
     /// Accepts no more for a pod, ends its connections, and lets go of its namespace.
-    pub fn remove(&self, cookie: u64, why: &str) {
+    pub fn remove(&self, pod: &Arc<LocalPod>, why: &Ending) {
+        pod.release();
         for commands in &self.commands {
-            send(commands, Command::Remove(cookie, why.into()));
+            send(commands, Command::Remove(pod.clone(), why.clone()));
         }
     }
 
@@ -146,21 +150,27 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
     let worker = Worker::new(context);
     let mut tasks = JoinSet::new();
     let mut pods: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
+    let mut publish = tokio::time::interval(PUBLISH);
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
             Some(_) = tasks.join_next() => continue,
+            _ = publish.tick() => {
+                worker.publish();
+                continue;
+            }
         };
         match command {
             Some(Command::Add(pod, listeners)) => {
                 let handles = accept_all(&worker, &pod, listeners, &mut tasks);
                 pods.entry(pod.netns.cookie()).or_default().extend(handles);
             }
-            Some(Command::Remove(cookie, why)) => {
-                for handle in pods.remove(&cookie).unwrap_or_default() {
+            Some(Command::Remove(pod, why)) => {
+                for handle in pods.remove(&pod.netns.cookie()).unwrap_or_default() {
                     handle.abort();
                 }
-                remove(&worker, cookie, &why);
+                worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
+                worker.pool.forget(&pod.uid);
             }
             Some(Command::JudgeAgain(snapshot)) => {
                 let ended = worker.live.end_where(|subject| judge::again(&snapshot, subject));
@@ -173,23 +183,6 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
             }
             None => return,
         }
-        worker.publish();
-    }
-}
-
-fn remove(worker: &Worker, cookie: u64, why: &Arc<str>) {
-    let ending = Ending { reason: Reason::Reset, policy: None, detail: why.clone() };
-    let mut uid = None;
-    worker.live.end_where(|subject| {
-        let pod = subject.pod();
-        let its = pod.netns.cookie() == cookie;
-        if its {
-            uid = Some(pod.uid.clone());
-        }
-        its.then(|| ending.clone())
-    });
-    if let Some(uid) = uid {
-        worker.pool.forget(&uid);
     }
 }
 

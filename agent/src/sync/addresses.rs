@@ -45,6 +45,12 @@ impl Reconciler {
         }
     }
 
+    /// Writes pods that were captured or released, and their services.
+    pub(super) fn refresh_pods(&mut self, pods: &BTreeSet<NamespacedName>) {
+        let changes: Vec<Change> = pods.iter().cloned().map(Change::Workload).collect();
+        self.refresh_destinations(&changes);
+    }
+
     /// Writes every workload and service.
     pub(super) fn refresh_everywhere(&mut self) {
         let mut workloads: BTreeSet<NamespacedName> = self.addresses.keys().cloned().collect();

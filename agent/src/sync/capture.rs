@@ -4,23 +4,28 @@
 //! own: the path names one, the pod's address is in it, and no other pod claims it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
-    net::{IpAddr, TcpListener},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
 
-use weir_common::{Address, ListenerKey, Workload as KernelWorkload, listener, workload};
+use weir_common::{Address, ListenerKey, Workload as KernelWorkload, workload};
 
-use super::{Reconciler, virtual_port};
+use super::{
+    Reconciler,
+    listeners::{KINDS, listening_ports},
+    virtual_port,
+};
 use crate::{
     addr::octets,
     datapath::{
-        DatapathError, diag,
+        DatapathError,
         netns::{Netns, NetnsError},
     },
-    proxy::{Listeners, pod::LocalPod},
+    flows::record::Reason,
+    proxy::{live::Ending, pod::LocalPod},
     state::model::{Mtls, NamespacedName, Workload},
 };
 
@@ -84,8 +89,8 @@ pub enum CaptureError {
 }
 
 impl Reconciler {
-    /// Releases what is no longer to be captured, captures what is; says whether anything changed.
-    pub(super) fn reconcile_pods(&mut self) -> bool {
+    /// Releases what is no longer to be captured, captures what is; names the pods for which that changed.
+    pub(super) fn reconcile_pods(&mut self) -> BTreeSet<NamespacedName> {
         let (wanted, doubly) = self.wanted();
         let leaving: Vec<NamespacedName> = self
             .pods
@@ -93,9 +98,10 @@ impl Reconciler {
             .filter(|(key, captured)| !wanted.get(*key).is_some_and(|workload| captured.stays(workload)))
             .map(|(key, _)| key.clone())
             .collect();
-        let mut changed = !leaving.is_empty();
+        let mut changed = BTreeSet::new();
         for key in leaving {
             self.release(&key);
+            changed.insert(key);
         }
         self.failed.retain(|key, _| wanted.contains_key(key) || doubly.contains_key(key));
         for (key, error) in doubly {
@@ -109,8 +115,8 @@ impl Reconciler {
             }
             match self.capture(&workload) {
                 Ok(()) => {
-                    changed = true;
                     self.failed.remove(&key);
+                    changed.insert(key.clone());
                     tracing::info!(pod = %key, identity = %workload.identity, "captured");
                 }
                 Err(error) => self.note_failure(&key, error),
@@ -161,12 +167,7 @@ impl Reconciler {
         let netns = own_netns(workload, path.clone())?;
         let cookie = netns.cookie();
         let virtual_port = self.virtual_port(&netns)?;
-        let listeners = (0..self.workers.count())
-            .map(|_| self.listeners(&netns))
-            .collect::<io::Result<Vec<Listeners>>>()?;
-        for (worker, listeners) in listeners.iter().enumerate() {
-            self.steer_to(cookie, worker as u32, listeners)?;
-        }
+        let listeners = self.listen(&netns)?;
         self.datapath.steer(&netns)?;
         let ports = listening_ports(&netns);
         let pod = Arc::new(LocalPod::new(workload, netns, self.options.most_connections));
@@ -175,7 +176,7 @@ impl Reconciler {
         self.write_port_rules(cookie, workload);
         // This one write captures the pod; everything that it leads to is there.
         if !self.datapath.tables.workloads.set(cookie, kernel_workload(workload, virtual_port)) {
-            self.workers.remove(cookie, "capture failed");
+            self.workers.remove(&pod, &ending(Reason::Reset, "the pod could not be captured"));
             self.datapath.unsteer(cookie);
             return Err(CaptureError::Full("WORKLOADS"));
         }
@@ -190,7 +191,7 @@ impl Reconciler {
     fn release(&mut self, key: &NamespacedName) {
         let Some(captured) = self.pods.remove(key) else { return };
         let cookie = captured.pod.netns.cookie();
-        let gone = self.snapshot.workload(key).is_none() || !captured.pod.netns.is_at(&captured.path);
+        let why = self.why_released(key, &captured);
         let tables = &mut self.datapath.tables;
         tables.workloads.unset(&cookie);
         for address in &captured.pod.addresses {
@@ -202,7 +203,7 @@ impl Reconciler {
         self.datapath.unsteer(cookie);
         let tables = &mut self.datapath.tables;
         for worker in 0..self.workers.count() as u32 {
-            for kind in [listener::OUTBOUND, listener::TUNNEL, listener::INBOUND] {
+            for kind in KINDS {
                 tables.steer_to_none(ListenerKey { netns: cookie, kind, worker });
             }
         }
@@ -211,67 +212,38 @@ impl Reconciler {
         tables.plaintext_sources.unset_where(|network, _| network.key.netns == cookie);
         tables.verdicts.unset_where(|key, _| key.source == cookie || key.destination == cookie);
         tables.set_listening(cookie, &HashMap::new());
-        self.workers.remove(cookie, if gone { "the pod is gone" } else { "the pod left the mesh" });
+        self.workers.remove(&captured.pod, &why);
         self.known.gone(cookie);
-        self.addresses.remove(key);
-        tracing::info!(pod = %key, gone, "released");
+        tracing::info!(pod = %key, why = &*why.detail, "released");
+    }
+
+    /// What the records of the pod's live connections will say.
+    fn why_released(&self, key: &NamespacedName, captured: &Captured) -> Ending {
+        match self.snapshot.workload(key) {
+            None => ending(Reason::Reset, "the pod is gone"),
+            Some(_) if !captured.pod.netns.is_at(&captured.path) => {
+                ending(Reason::Reset, "the pod's network namespace is gone")
+            }
+            Some(workload) if !workload.enrolled => ending(Reason::NoLongerAllowed, "the pod left the mesh"),
+            Some(workload) if workload.identity != captured.pod.identity => {
+                ending(Reason::NoLongerAllowed, "the pod's identity changed")
+            }
+            Some(_) => ending(Reason::Reset, "the pod was replaced"),
+        }
     }
 
     fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
         // An adopted pod keeps its port: connections on their way are pointed at it.
-        if let Some(adopted) = self.datapath.tables.workloads.actual().get(&netns.cookie()) {
-            return Ok(adopted.virtual_port);
+        if let Some(adopted) = self.adopted_ports.get(&netns.cookie()) {
+            return Ok(*adopted);
         }
         // net.* below /proc/sys is the calling thread's namespace's.
         let text = netns.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range"))??;
         let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
         let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
+        taken.extend(self.adopted_ports.values());
         taken.extend(listening_ports(netns).into_keys());
         virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
-    }
-
-    fn listeners(&self, netns: &Netns) -> io::Result<Listeners> {
-        let sockets = self.datapath.sockets();
-        Ok(Listeners {
-            outbound: sockets.listener(netns)?,
-            tunnel: sockets.listener(netns)?,
-            inbound: sockets.listener(netns)?,
-        })
-    }
-
-    fn steer_to(&mut self, netns: u64, worker: u32, listeners: &Listeners) -> Result<(), CaptureError> {
-        let mut to = |kind, socket: &TcpListener| {
-            let key = ListenerKey { netns, kind, worker };
-            let result = self.datapath.tables.steer_to(key, socket);
-            result.map_err(|_| CaptureError::Full("LISTENERS"))
-        };
-        to(listener::OUTBOUND, &listeners.outbound)?;
-        to(listener::TUNNEL, &listeners.tunnel)?;
-        to(listener::INBOUND, &listeners.inbound)
-    }
-
-    /// Attaches the steering program where it is missing; says how often.
-    pub(super) fn steer_again(&mut self) -> usize {
-        let mut mended = 0;
-        for captured in self.pods.values() {
-            if !self.datapath.is_steered(&captured.pod.netns) {
-                match self.datapath.steer(&captured.pod.netns) {
-                    Ok(_) => mended += 1,
-                    Err(error) => tracing::error!(pod = %captured.pod.key, %error, "not steered"),
-                }
-            }
-        }
-        mended
-    }
-
-    /// Makes the listening ports in the kernel those that are; says how many differed.
-    pub(super) fn refresh_listening(&mut self) -> usize {
-        let pods = self.pods.values();
-        pods.map(|captured| {
-            let ports = listening_ports(&captured.pod.netns);
-            self.datapath.tables.set_listening(captured.pod.netns.cookie(), &ports)
-        })
-        .sum()
     }
 
     /// Writes what the kernel keeps of each captured pod.
@@ -290,6 +262,10 @@ impl Captured {
             && workload.netns.as_ref() == Some(&self.path)
             && self.pod.netns.is_at(&self.path)
     }
+}
+
+fn ending(reason: Reason, words: &str) -> Ending {
+    Ending { reason, policy: None, detail: words.into() }
 }
 
 /// Opens the namespace that the pod names, and checks that it is the pod's own.
@@ -311,21 +287,6 @@ fn own_netns(workload: &Workload, path: PathBuf) -> Result<Netns, CaptureError> 
 fn inode(path: &std::path::Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata(path).ok().map(|metadata| metadata.ino())
-}
-
-/// Ports on which somebody in the namespace listens, beside loopback-only listeners, and how many sockets.
-fn listening_ports(netns: &Netns) -> HashMap<u16, u32> {
-    let mut ports = HashMap::new();
-    let sockets = diag::sockets(netns, diag::states::LISTEN).unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot list the listening sockets of a pod");
-        Vec::new()
-    });
-    for socket in sockets {
-        if !socket.local.ip().is_loopback() {
-            *ports.entry(socket.local.port()).or_insert(0) += 1;
-        }
-    }
-    ports
 }
 
 fn kernel_workload(workload: &Workload, virtual_port: u16) -> KernelWorkload {

@@ -11,16 +11,21 @@ use crate::{
     flows::record::Reason,
     policy::{PolicyRef, Request, Source, SourceAddress},
     proxy::{live::Ending, pod::LocalPod},
-    state::model::{Mtls, Workload},
+    state::model::{Mtls, NamespacedName, Workload},
 };
 
 impl Reconciler {
     /// Ends every live connection that is no longer allowed.
     pub(super) fn judge_again(&mut self) {
         self.workers.judge_again(self.snapshot.clone());
-        let pods: Vec<(Arc<LocalPod>, Arc<Workload>)> =
-            self.pods.values().map(|captured| (captured.pod.clone(), captured.workload.clone())).collect();
-        for (pod, workload) in &pods {
+        self.judge_sockets(|_| true);
+    }
+
+    /// Ends the connections without the proxy of the pods that `of` picks, where they are not allowed: a pod
+    /// that has just been captured has some from before.
+    pub(super) fn judge_sockets(&self, of: impl Fn(&NamespacedName) -> bool) {
+        for captured in self.pods.values().filter(|captured| of(&captured.pod.key)) {
+            let (pod, workload) = (&captured.pod, &captured.workload);
             let sockets = match diag::sockets(&pod.netns, diag::states::LIVE | diag::states::LISTEN) {
                 Ok(sockets) => sockets,
                 Err(error) => {

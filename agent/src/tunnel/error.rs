@@ -55,6 +55,9 @@ pub enum TunnelError {
     /// The peer reset this stream; the others of its session live on.
     #[error("the peer reset the stream ({0})")]
     Reset(Arc<str>),
+    /// The destination's node ended the stream, because it is no longer allowed.
+    #[error("the destination's node no longer allows it")]
+    Withdrawn,
 }
 
 impl TunnelError {

@@ -6,7 +6,7 @@
 mod incoming;
 mod options;
 
-use std::{cell::RefCell, future::Future, io, pin::Pin, rc::Rc, sync::Arc, task::Poll};
+use std::{cell::RefCell, future::Future, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use h2::{RecvStream, server::SendResponse};
 use http::Request;
@@ -33,8 +33,8 @@ pub use options::ServerOptions;
 type Connection = h2::server::Connection<Shared<UnbufferedServerConnection>, Chunk>;
 
 /// Takes one session in on `socket` and calls `handler` for each stream, in a task of its own, until the
-/// session ends. When `shutdown` is ready, no new streams are taken and those there are have
-/// [`ServerOptions::drain`] to end. Dropping the future ends all at once.
+/// session ends. When `shutdown` is ready, no new streams are taken and those there are have the time that it
+/// gives to end; then the session is reset. Dropping the future ends all at once.
 ///
 /// # Errors
 /// Why the session was refused, or ended other than by either side's wish.
@@ -42,7 +42,7 @@ pub async fn serve<F>(
     socket: TcpStream,
     config: Arc<ServerConfig>,
     options: &ServerOptions,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = Duration>,
     handler: impl Fn(Incoming) -> F,
 ) -> Result<(), SessionError>
 where
@@ -133,7 +133,7 @@ fn refused(error: io::Error) -> SessionError {
 async fn run(
     connection: &mut Connection,
     tls: &Shared<UnbufferedServerConnection>,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = Duration>,
     options: &ServerOptions,
     accept: &mut impl FnMut(Request<RecvStream>, SendResponse<Chunk>),
 ) -> Result<(), SessionError> {
@@ -141,11 +141,14 @@ async fn run(
     let mut drained = None;
     let mut idle = std::pin::pin!(sleep_until(Instant::now() + options.idle_timeout));
     std::future::poll_fn(|cx| {
-        if drained.is_none() && shutdown.as_mut().poll(cx).is_ready() {
+        if drained.is_none()
+            && let Poll::Ready(limit) = shutdown.as_mut().poll(cx)
+        {
             connection.graceful_shutdown();
-            drained = Some(Box::pin(sleep_until(Instant::now() + options.drain)));
+            drained = Some(Box::pin(sleep_until(Instant::now() + limit)));
         }
         if drained.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            tls.wire().abandon();
             return Poll::Ready(Ok(()));
         }
         if idle.as_mut().poll(cx).is_ready() {

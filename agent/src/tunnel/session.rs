@@ -88,9 +88,10 @@ impl Session {
         self.requests.borrow_mut().take();
     }
 
-    /// Ends now, with all its streams.
+    /// Ends now, with all its streams, and without a word to the peer.
     pub(super) fn kill(&self) {
         self.retire();
+        self.wire.abandon();
         self.killed.notify_one();
     }
 

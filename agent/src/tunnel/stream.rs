@@ -26,6 +26,10 @@ use super::{
 /// 0.4.16 on counts those below 256 bytes) end the session, and every stream of it, when they get many.
 const SMALL: usize = 256;
 
+/// Error code of a stream that policy no longer allows: "WEIR". Peers that do not know it see a reset like
+/// any other (RFC 9113 §7).
+const WITHDRAWN: u32 = 0x5745_4952;
+
 /// Both directions of one connection.
 pub struct Stream {
     /// Towards the peer.
@@ -39,7 +43,7 @@ impl Stream {
         let session = Rc::new(session);
         Self {
             send: SendHalf::new(send, session.clone()),
-            receive: ReceiveHalf { state: Receiving::Awaited(answer), session },
+            receive: ReceiveHalf { state: Receiving::Awaited(answer), session, accepted: None },
         }
     }
 
@@ -47,7 +51,7 @@ impl Stream {
         let session = Rc::new(session);
         Self {
             send: SendHalf::new(send, session.clone()),
-            receive: ReceiveHalf { state: Receiving::Open(receive), session },
+            receive: ReceiveHalf { state: Receiving::Open(receive), session, accepted: None },
         }
     }
 
@@ -59,10 +63,28 @@ impl Stream {
         poll_fn(|cx| self.receive.poll_answer(cx)).await
     }
 
+    /// Calls `accepted` when the peer's answer is 200, which whoever reads learns only with the first bytes.
+    pub fn when_accepted(&mut self, accepted: impl FnOnce() + 'static) {
+        self.receive.accepted = Some(Box::new(accepted));
+    }
+
     /// Ends both directions at once, as a TCP reset does.
     pub fn reset(&mut self) {
         self.send.reset();
     }
+
+    /// As [`Stream::reset`], and says that policy no longer allows the connection.
+    pub fn withdraw(&mut self) {
+        self.send.stream.send_reset(WITHDRAWN.into());
+    }
+}
+
+/// The error a reset stands for.
+fn of_reset(reason: h2::Reason) -> TunnelError {
+    if u32::from(reason) == WITHDRAWN {
+        return TunnelError::Withdrawn;
+    }
+    TunnelError::Reset(Arc::from(reason.description()))
 }
 
 /// What a stream needs of its session: its wire, the reason of its end, and its place in a count.
@@ -78,7 +100,7 @@ impl StreamSession {
     fn explain(&self, error: &h2::Error) -> TunnelError {
         if error.is_reset() && error.is_remote() {
             let reason = error.reason().unwrap_or(h2::Reason::INTERNAL_ERROR);
-            return TunnelError::Reset(Arc::from(reason.description()));
+            return of_reset(reason);
         }
         let _ = &self.place;
         self.end.borrow().clone().unwrap_or_else(|| TunnelError::session(error))
@@ -162,7 +184,7 @@ impl SendHalf {
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<TunnelError> {
         match ready!(self.stream.poll_reset(cx)) {
             // The peer got all it wanted and takes no more (RFC 9113 §8.1): to TCP this is a reset too.
-            Ok(reason) => Poll::Ready(TunnelError::Reset(Arc::from(reason.description()))),
+            Ok(reason) => Poll::Ready(of_reset(reason)),
             Err(error) => Poll::Ready(self.session.explain(&error)),
         }
     }
@@ -183,6 +205,8 @@ impl SendHalf {
 pub struct ReceiveHalf {
     state: Receiving,
     session: Rc<StreamSession>,
+    /// Called when the peer has accepted the stream.
+    accepted: Option<Box<dyn FnOnce()>>,
 }
 
 enum Receiving {
@@ -205,6 +229,9 @@ impl ReceiveHalf {
         let error = match answer {
             Ok(response) if response.status() == StatusCode::OK => {
                 self.state = Receiving::Open(response.into_body());
+                if let Some(accepted) = self.accepted.take() {
+                    accepted();
+                }
                 return Poll::Ready(Ok(()));
             }
             Ok(response) => TunnelError::Refused(Refusal::parse(&response)),

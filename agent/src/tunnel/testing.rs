@@ -143,7 +143,11 @@ impl Server {
                 let (config, options, handler, tell, stop) =
                     (config.clone(), options.clone(), handler.clone(), tell.clone(), stop.clone());
                 tokio::task::spawn_local(async move {
-                    let outcome = serve(socket, config, &options, stop.notified(), handler).await;
+                    let shutdown = async {
+                        stop.notified().await;
+                        options.drain
+                    };
+                    let outcome = serve(socket, config, &options, shutdown, handler).await;
                     let _ = tell.send(outcome);
                 });
             }

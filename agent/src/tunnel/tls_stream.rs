@@ -179,6 +179,15 @@ impl<S: Side> TlsStream<S> {
     }
 }
 
+impl<S> Drop for TlsStream<S> {
+    fn drop(&mut self) {
+        if self.wire.is_abandoned() {
+            // A socket that waits for its FIN to be acknowledged keeps its network namespace alive.
+            let _ = self.socket.set_zero_linger();
+        }
+    }
+}
+
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

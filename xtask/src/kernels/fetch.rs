@@ -1,4 +1,4 @@
-//! A kernel's image and its veth module, out of Debian's packages, from this system's own mirror.
+//! A kernel's image and the modules a guest needs, out of Debian's packages, from this system's own mirror.
 //!
 //! Entry point: [`ensure`]. Each kernel has an apt state of its own: this system's lists and packages stay
 //! as they are, and nothing is installed.
@@ -15,16 +15,17 @@ use super::Kernel;
 use crate::command;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// What is taken out of the packages, wherever a release puts it.
-const WANTED: [&str; 4] =
-    ["./boot/vmlinuz*", "./lib/modules/*/vmlinuz", "./usr/lib/modules/*/vmlinuz", "*/drivers/net/veth.ko*"];
+/// What is taken out of the packages, wherever a release puts it; modules besides.
+const WANTED: [&str; 3] = ["./boot/vmlinuz*", "./lib/modules/*/vmlinuz", "./usr/lib/modules/*/vmlinuz"];
+/// The modules a guest loads, in this order: pods are joined by veths, and their sockets listed by sock_diag.
+pub(super) const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "veth"];
 
 /// What a guest needs of a kernel.
 pub(crate) struct Image {
     /// The kernel, as qemu boots it.
     pub(crate) vmlinuz: PathBuf,
-    /// The module, possibly compressed.
-    pub(crate) veth: PathBuf,
+    /// [`MODULES`], possibly compressed.
+    pub(crate) modules: Vec<PathBuf>,
 }
 
 /// The files of `kernel` in `folder`, fetched if they are not there.
@@ -44,7 +45,8 @@ pub(crate) fn ensure(kernel: &Kernel, folder: &Path) -> Result<Image> {
 fn image(folder: &Path) -> Result<Image> {
     let find =
         |prefix: &str| find(folder, prefix).with_context(|| format!("no {prefix} in {}", folder.display()));
-    Ok(Image { vmlinuz: find("vmlinuz")?, veth: find("veth.ko")? })
+    let modules = MODULES.iter().map(|name| find(&format!("{name}.ko"))).collect::<Result<_>>()?;
+    Ok(Image { vmlinuz: find("vmlinuz")?, modules })
 }
 
 fn find(dir: &Path, prefix: &str) -> Option<PathBuf> {
@@ -152,6 +154,7 @@ fn unpack(package: &Path, folder: &Path) -> Result<()> {
     let tarball = unpacker.stdout.take().context("dpkg-deb has no output")?;
     let mut tar = Command::new("tar");
     tar.args(["-x", "--wildcards", "-C"]).arg(folder).args(WANTED);
+    tar.args(MODULES.map(|name| format!("*/{name}.ko*")));
     tar.stdin(tarball).stderr(Stdio::null()).status().context("cannot start tar")?;
     unpacker.wait()?;
     Ok(())

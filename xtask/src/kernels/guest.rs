@@ -1,4 +1,4 @@
-//! One guest: an initramfs with busybox, the self-test and a module, booted until it powers off, then judged.
+//! One guest: an initramfs with busybox, the self-test and modules, booted until it powers off, then judged.
 //!
 //! Entry points: [`boot`], [`judge`].
 //!
@@ -34,7 +34,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 echo 0 > /proc/sys/kernel/printk
 ip link set lo up
-insmod /veth.ko || echo 'init: no veth'
+for module in /modules/*; do insmod $module || echo \"init: $module is not loaded\"; done
 echo \"init: kernel $(uname -r)\"
 /kernel-selftest || echo \"init: self-test exited with $?\"
 poweroff -f
@@ -97,14 +97,16 @@ fn parse_count(text: &str) -> Option<Count> {
 
 fn make_initramfs(work: &Path, image: &Image, selftest: &Path) -> Result<std::path::PathBuf> {
     let root = work.join("root");
-    for dir in ["bin", "dev", "proc", "sys", "run", "tmp"] {
+    for dir in ["bin", "dev", "modules", "proc", "sys", "run", "tmp"] {
         fs::create_dir_all(root.join(dir))?;
     }
     let busybox = command::find("busybox").context("busybox-static is missing")?;
     fs::copy(&busybox, root.join("bin/busybox"))?;
     std::os::unix::fs::symlink("busybox", root.join("bin/sh"))?;
     fs::copy(selftest, root.join("kernel-selftest"))?;
-    unpack_module(&image.veth, &root.join("veth.ko"))?;
+    for (place, module) in image.modules.iter().enumerate() {
+        unpack_module(module, &root.join(format!("modules/{place}.ko")))?;
+    }
     fs::write(root.join("init"), INIT)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
 

@@ -21,6 +21,7 @@ pub(in crate::tunnel) struct Wire {
     /// Writes to the socket, for tests and measurements.
     pub(in crate::tunnel) writes: Cell<u64>,
     heard: Cell<Instant>,
+    abandoned: Cell<bool>,
     waiting: RefCell<Vec<(u32, Waker)>>,
 }
 
@@ -31,6 +32,7 @@ impl Default for Wire {
             flushes: Cell::new(0),
             writes: Cell::new(0),
             heard: Cell::new(Instant::now()),
+            abandoned: Cell::new(false),
             waiting: RefCell::default(),
         }
     }
@@ -40,6 +42,16 @@ impl Wire {
     /// For how long nothing came from the peer.
     pub(in crate::tunnel) fn quiet_for(&self) -> Duration {
         self.heard.get().elapsed()
+    }
+
+    /// Says that nothing of the session matters any more: its socket is to be closed by a reset, without
+    /// waiting for a peer that may never answer.
+    pub(in crate::tunnel) fn abandon(&self) {
+        self.abandoned.set(true);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.get()
     }
 
     pub(super) fn hear(&self) {

@@ -3,22 +3,27 @@
 //! `peer serve MODE ADDRESS [TEXT]` prints `listening ADDRESS`, then serves every connection:
 //! `echo` returns what it reads, `greet` writes `TEXT <client's address>` and closes, `sink` reads to the end
 //! and writes how many bytes that were.
-//! `peer dial ADDRESS [--send TEXT] [--bind ADDRESS] [--timeout MS]` connects, sends, half-closes, reads to
-//! the end and prints one object. `peer hold ADDRESS [--bind ADDRESS] [--timeout MS]` prints that object after
-//! connecting, then sends every line of its input and prints what arrives, until either side closes.
-//! Sockets are the plainest the standard library makes: nothing here knows of a mesh.
+//! `peer dial ADDRESS [--send TEXT] [OPTIONS]` connects, sends, half-closes, reads to the end and prints one
+//! object. `peer hold ADDRESS [OPTIONS]` prints that object after connecting, then sends every line of its
+//! input and prints what arrives, until either side closes. `peer redial ADDRESS [OPTIONS]` dials anew for every
+//! line of its input, which is what it sends. `peer ask-udp ADDRESS TEXT` sends a datagram and
+//! prints the answer, which `peer serve udp ADDRESS` gives: the same text.
+//! Sockets are those that applications make ([`socket`]): nothing here knows of a mesh.
+
+mod socket;
 
 use std::{
     env,
     io::{self, BufRead, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use serde_json::{Value, json};
+
+use socket::{Options, open};
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -33,11 +38,16 @@ fn main() -> ExitCode {
 fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
+        ["serve", "udp", address] => serve_udp(address.parse()?),
         ["serve", mode, address] => serve(mode, address.parse()?, ""),
         ["serve", mode, address, text] => serve(mode, address.parse()?, text),
         ["dial", address, ref options @ ..] => dial(address.parse()?, &Options::parse(options)?),
         ["hold", address, ref options @ ..] => hold(address.parse()?, &Options::parse(options)?),
-        _ => bail!("serve MODE ADDRESS [TEXT] | dial ADDRESS [OPTIONS] | hold ADDRESS [OPTIONS]"),
+        ["redial", address, ref options @ ..] => redial(address.parse()?, Options::parse(options)?),
+        ["ask-udp", address, text] => ask_udp(address.parse()?, text),
+        _ => bail!(
+            "serve MODE ADDRESS [TEXT] | (dial | hold | redial) ADDRESS [OPTIONS] | ask-udp ADDRESS TEXT"
+        ),
     }
 }
 
@@ -46,7 +56,7 @@ fn serve(mode: &str, address: SocketAddr, text: &str) -> Result<()> {
         "echo" => echo,
         "greet" => greet,
         "sink" => sink,
-        _ => bail!("no mode {mode}: echo, greet, sink"),
+        _ => bail!("no mode {mode}: echo, greet, sink, udp"),
     };
     let listener = TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
     println!("listening {}", listener.local_addr()?);
@@ -88,26 +98,26 @@ fn sink(connection: &mut TcpStream, _: &str) -> io::Result<()> {
     }
 }
 
-/// What `dial` and `hold` can be told.
-struct Options {
-    send: String,
-    bind: Option<SocketAddr>,
-    timeout: Duration,
+fn serve_udp(address: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind(address).with_context(|| format!("listening on {address}"))?;
+    println!("listening {}", socket.local_addr()?);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let (length, client) = socket.recv_from(&mut buffer)?;
+        socket.send_to(&buffer[..length], client)?;
+    }
 }
 
-impl Options {
-    fn parse(words: &[&str]) -> Result<Self> {
-        let mut options = Self { send: String::new(), bind: None, timeout: Duration::from_secs(10) };
-        for pair in words.chunks(2) {
-            match pair {
-                ["--send", text] => options.send = (*text).to_owned(),
-                ["--bind", address] => options.bind = Some(address.parse()?),
-                ["--timeout", limit] => options.timeout = Duration::from_millis(limit.parse()?),
-                _ => bail!("no option {pair:?}: --send TEXT, --bind ADDRESS, --timeout MS"),
-            }
-        }
-        Ok(options)
-    }
+fn ask_udp(address: SocketAddr, text: &str) -> Result<()> {
+    let any = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.connect(address)?;
+    socket.send(text.as_bytes())?;
+    let mut buffer = vec![0; 64 << 10];
+    let length = socket.recv(&mut buffer)?;
+    println!("{}", String::from_utf8_lossy(&buffer[..length]));
+    Ok(())
 }
 
 fn dial(address: SocketAddr, options: &Options) -> Result<()> {
@@ -129,6 +139,14 @@ fn dial(address: SocketAddr, options: &Options) -> Result<()> {
         Err(error) => refused(&error, began),
     };
     println!("{outcome}");
+    Ok(())
+}
+
+fn redial(address: SocketAddr, mut options: Options) -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        options.send = line?;
+        dial(address, &options)?;
+    }
     Ok(())
 }
 
@@ -175,25 +193,6 @@ fn report_received(mut connection: TcpStream) -> Result<()> {
             }
         }
     }
-}
-
-/// Connects, from an address of the caller's choice if there is one.
-fn open(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
-    let Some(own) = options.bind else {
-        let connection = TcpStream::connect_timeout(&address, options.timeout)?;
-        connection.set_read_timeout(Some(options.timeout))?;
-        return Ok(connection);
-    };
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
-    bind(&socket, &own)?;
-    // SO_SNDTIMEO bounds a blocking connect too.
-    let connection = TcpStream::from(socket);
-    connection.set_write_timeout(Some(options.timeout))?;
-    connection.set_read_timeout(Some(options.timeout))?;
-    connect(&connection, &address)?;
-    Ok(connection)
 }
 
 fn connected(connection: &TcpStream, began: Instant) -> Value {

@@ -1,0 +1,128 @@
+//! What `weir agent` takes.
+//!
+//! Entry point: [`AgentArgs`].
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr};
+
+use clap::{Args, ValueEnum};
+
+use super::{BPFFS, SOCKET};
+use crate::identity::TrustDomain;
+
+/// `weir agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// This node's name, as pods name it in spec.nodeName
+    #[arg(long, env = "WEIR_NODE", value_name = "NAME", value_parser = node_name)]
+    pub node: String,
+    /// Directory of YAML with the cluster's objects
+    #[arg(long, env = "WEIR_STATE", value_name = "DIR")]
+    pub state: PathBuf,
+    /// The certificate authority; agents that share DIR share a root
+    #[arg(long, env = "WEIR_CA", value_name = "local:DIR")]
+    pub ca: CaArg,
+    /// The trust domain of this mesh's identities
+    #[arg(long, env = "WEIR_TRUST_DOMAIN", value_name = "NAME", default_value = "cluster.local")]
+    pub trust_domain: TrustDomain,
+    /// The cgroup2 directory whose sockets are looked at [default: the cgroup2 root]
+    #[arg(long, env = "WEIR_CGROUP", value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Directory on a BPF file system for pins
+    #[arg(long, env = "WEIR_BPFFS", value_name = "DIR", default_value = BPFFS)]
+    pub bpffs: PathBuf,
+    /// The admin API's socket
+    #[arg(long, env = "WEIR_SOCKET", value_name = "PATH", default_value = SOCKET)]
+    pub socket: PathBuf,
+    /// Address for /metrics, /readyz and /livez
+    #[arg(long, env = "WEIR_METRICS", value_name = "ADDR:PORT", default_value = "127.0.0.1:15020")]
+    pub metrics: SocketAddr,
+    /// How pods on this node reach each other
+    #[arg(long, env = "WEIR_SAME_NODE", value_name = "HOW", default_value = "direct")]
+    pub same_node: SameNode,
+    /// What enrolled pods may do while no agent is there: nothing, or everything
+    #[arg(long, env = "WEIR_WHEN_DOWN", value_name = "HOW", default_value = "closed")]
+    pub when_down: WhenDown,
+    /// Seconds that live connections have to end when the agent stops
+    #[arg(long, env = "WEIR_DRAIN", value_name = "SECONDS", default_value_t = 30)]
+    pub drain: u32,
+    /// Seconds between two looks at the kernel, in which programs and maps are mended
+    #[arg(long, env = "WEIR_REPAIR_INTERVAL", value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub repair_interval: u32,
+    /// Congestion control of the agent's own connections, such as bbr [default: the system's]
+    #[arg(long, env = "WEIR_CONGESTION", value_name = "NAME")]
+    pub congestion: Option<String>,
+    /// Worker threads [default: one per processor]
+    #[arg(long, env = "WEIR_WORKERS", value_name = "N")]
+    pub workers: Option<NonZeroUsize>,
+    /// Connections that one pod may have through the agent, both ways together
+    #[arg(long, env = "WEIR_MAX_CONNECTIONS", value_name = "N", default_value_t = 32_768,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// Flow records to keep, at about 130 bytes each
+    #[arg(long, env = "WEIR_FLOWS_CAPACITY", value_name = "N", default_value_t = 32_768,
+          value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub flows_capacity: u32,
+    /// How the log is written
+    #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORM", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or targets with levels
+    #[arg(long, env = "WEIR_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Log what the kernel programs do (slow)
+    #[arg(long, env = "WEIR_EBPF_LOG")]
+    pub ebpf_log: bool,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaArg {
+    /// An authority in the agent's process, its key and certificate in this directory.
+    Local(PathBuf),
+}
+
+impl FromStr for CaArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("local:") {
+            Some(directory) if !directory.is_empty() => Ok(Self::Local(directory.into())),
+            _ => Err("local:DIR is needed".into()),
+        }
+    }
+}
+
+/// `--same-node`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SameNode {
+    /// Pod to pod, vouched for by the kernel.
+    Direct,
+    /// Over mutual TLS, as between nodes.
+    Tunnel,
+}
+
+/// `--when-down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhenDown {
+    /// Meshed connections are refused.
+    Closed,
+    /// Connections go as if there were no mesh.
+    Open,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(allowed) {
+        return Err("lower-case letters, digits, '-' and '.' are needed".into());
+    }
+    Ok(text.to_owned())
+}

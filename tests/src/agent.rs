@@ -7,7 +7,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
-    process::Command,
+    process::ExitStatus,
 };
 
 use anyhow::{Context, Result, bail};
@@ -35,12 +35,13 @@ pub struct AgentBuilder {
     node: Node,
     arguments: Vec<String>,
     settings: Vec<(String, String)>,
+    under: Vec<String>,
     log_file: Option<PathBuf>,
 }
 
 impl AgentBuilder {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node, arguments: Vec::new(), settings: Vec::new(), log_file: None }
+        Self { node, arguments: Vec::new(), settings: Vec::new(), under: Vec::new(), log_file: None }
     }
 
     /// Adds words to the command line; a flag given here wins over the harness' own.
@@ -52,6 +53,12 @@ impl AgentBuilder {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has it started by another program, such as setpriv.
+    pub fn under<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.under = words.into_iter().map(Into::into).collect();
         self
     }
 
@@ -89,6 +96,7 @@ impl AgentBuilder {
         }
         words.extend(["env", "NO_COLOR=1"].map(str::to_owned));
         words.extend(self.settings.iter().map(|(name, value)| format!("{name}={value}")));
+        words.extend(self.under.iter().cloned());
         words.extend([programs::weir()?.display().to_string(), "agent".to_owned()]);
         words.extend(self.defaults());
         words.extend(self.arguments.iter().cloned());
@@ -208,15 +216,17 @@ impl Agent {
 
     /// Runs `weir WORDS… --socket …` to its end.
     pub fn weir<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<Finished> {
-        let mut command = Command::new(programs::weir()?);
-        command.args(words.into_iter().map(|word| word.as_ref().to_owned()));
-        command.env("WEIR_SOCKET", self.node.socket()).env("NO_COLOR", "1");
-        Process::spawn("weir", &mut command)?.finish()
+        self.node.weir(words)
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
+    }
+
+    /// Waits until it ends, by itself or by a signal that it was sent.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.process.wait()
     }
 
     /// Ends it as an operator does, and waits until it has drained. Errors when it does not exit with 0.

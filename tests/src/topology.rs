@@ -7,6 +7,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -22,6 +23,7 @@ use crate::{
     netns, pod,
     pod::Pod,
     process::{Finished, Process},
+    programs,
     scope::Scope,
     state::State,
 };
@@ -262,6 +264,14 @@ impl Node {
     /// Runs `command` in the node's network namespace to its end.
     pub fn run<S: AsRef<str>>(&self, command: impl IntoIterator<Item = S>) -> Result<Finished> {
         self.spawn(command)?.finish()
+    }
+
+    /// Runs `weir WORDS…` to its end, with the node's socket unless the words name one.
+    pub fn weir<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<Finished> {
+        let mut command = Command::new(programs::weir()?);
+        command.args(words.into_iter().map(|word| word.as_ref().to_owned()));
+        command.env("WEIR_SOCKET", self.socket()).env("NO_COLOR", "1");
+        Process::spawn("weir", &mut command)?.finish()
     }
 
     /// Its Node object.

@@ -1,11 +1,11 @@
-//! The `bpf(2)` commands for links and socket storage: aya 0.14 cannot put another program behind a link,
-//! nor tell what a link is attached to, and keeps its links' descriptors to itself.
+//! The `bpf(2)` commands that aya 0.14 has not: putting another program behind a link, telling what a link is
+//! attached to, socket storage by descriptor, a program loaded from instructions.
 //!
 //! Entry points: [`create_link`], [`update_link`], [`detach_link`], [`link_info`], [`pin`], [`pinned`],
-//! [`lookup_by_fd`], [`update_by_fd`].
+//! [`lookup_by_fd`], [`update_by_fd`], [`create_frozen`], [`load_sk_lookup`].
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -14,12 +14,17 @@ use std::{
     path::Path,
 };
 
+use aya_obj::generated::bpf_insn;
+
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_MAP_FREEZE: libc::c_int = 22;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
@@ -134,6 +139,63 @@ pub(super) fn update_by_fd<V: aya::Pod>(
     attributes.0[1] = (&raw const key) as u64;
     attributes.0[2] = (&raw const *value) as u64;
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
+/// An array of one value that nobody can change any more: the constants of a program.
+pub(super) fn create_frozen(value: &[u8]) -> io::Result<OwnedFd> {
+    const ARRAY: libc::c_int = 2;
+    const READ_ONLY_FOR_PROGRAMS: libc::c_int = 1 << 7;
+    let mut attributes = Attributes([0; 16]);
+    attributes.0[0] = pack(ARRAY, size_of::<u32>() as libc::c_int);
+    attributes.0[1] = pack(value.len() as libc::c_int, 1);
+    attributes.0[2] = pack(READ_ONLY_FOR_PROGRAMS, 0);
+    let map = descriptor(BPF_MAP_CREATE, &mut attributes)?;
+    let key = 0u32;
+    let mut attributes = Attributes([0; 16]);
+    attributes.0[0] = pack(map.as_raw_fd(), 0);
+    attributes.0[1] = (&raw const key) as u64;
+    attributes.0[2] = value.as_ptr() as u64;
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes)?;
+    let mut attributes = Attributes([0; 16]);
+    attributes.0[0] = pack(map.as_raw_fd(), 0);
+    bpf(BPF_MAP_FREEZE, &mut attributes)?;
+    Ok(map)
+}
+
+/// Loads an SK_LOOKUP program; the error has the verifier's last words.
+pub(super) fn load_sk_lookup(name: &str, license: &CStr, instructions: &[bpf_insn]) -> io::Result<OwnedFd> {
+    let mut attributes = sk_lookup(name, license, instructions);
+    let error = match descriptor(BPF_PROG_LOAD, &mut attributes) {
+        Ok(program) => return Ok(program),
+        Err(error) => error,
+    };
+    let mut log = vec![0u8; 64 * 1024];
+    attributes = sk_lookup(name, license, instructions);
+    attributes.0[3] = pack(1, log.len() as libc::c_int);
+    attributes.0[4] = log.as_mut_ptr() as u64;
+    // Only what is written of the log counts: this time it fails as the first time.
+    let _ = descriptor(BPF_PROG_LOAD, &mut attributes);
+    let log = String::from_utf8_lossy(&log);
+    let words: Vec<&str> = log.trim_end_matches('\0').lines().rev().take(2).collect();
+    Err(io::Error::new(error.kind(), format!("{error}: {}", words.join(": "))))
+}
+
+fn sk_lookup(name: &str, license: &CStr, instructions: &[bpf_insn]) -> Attributes {
+    const SK_LOOKUP: libc::c_int = 30;
+    const AT_LOOKUP: libc::c_int = 36;
+    let mut attributes = Attributes([0; 16]);
+    attributes.0[0] = pack(SK_LOOKUP, instructions.len() as libc::c_int);
+    attributes.0[1] = instructions.as_ptr() as u64;
+    attributes.0[2] = license.as_ptr() as u64;
+    // prog_name has 16 bytes, of which the last is zero.
+    let mut own = [0u8; 16];
+    let length = name.len().min(15);
+    own[..length].copy_from_slice(&name.as_bytes()[..length]);
+    let (low, high) = own.split_at(8);
+    attributes.0[6] = low.try_into().map_or(0, u64::from_ne_bytes);
+    attributes.0[7] = high.try_into().map_or(0, u64::from_ne_bytes);
+    attributes.0[8] = pack(0, AT_LOOKUP);
+    attributes
 }
 
 fn pack(low: libc::c_int, high: libc::c_int) -> u64 {

@@ -15,17 +15,18 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData, RingBuf},
-    programs::{CgroupSockAddr, ProgramError, SkLookup, SockOps},
+    programs::{CgroupSockAddr, ProgramError, SockOps},
 };
 
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    bpf,
-    bpffs::{self, BpffsError},
+    bpf, bpffs,
+    error::DatapathError,
     events::Events,
     netns::Netns,
     sockets::SocketMaker,
+    steering::{Steering, SteeringError},
     tables::{PINNED, Tables, map},
 };
 
@@ -74,46 +75,6 @@ pub struct Options {
     pub log: bool,
 }
 
-/// Why the data path could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum DatapathError {
-    /// No place to pin.
-    #[error(transparent)]
-    Bpffs(#[from] BpffsError),
-    /// The object or its maps.
-    #[error("the kernel does not take the eBPF object: {0}: run `weir check`")]
-    Object(#[from] aya::EbpfError),
-    /// A map.
-    #[error("eBPF map: {0}")]
-    Map(#[from] aya::maps::MapError),
-    /// A program.
-    #[error("the kernel does not take program {name}: {error}: run `weir check`")]
-    Program {
-        /// Its name.
-        name: String,
-        /// What the kernel said.
-        error: ProgramError,
-    },
-    /// A link.
-    #[error("cannot attach {name} to {target}: {error}")]
-    Attach {
-        /// The program.
-        name: String,
-        /// To what.
-        target: String,
-        /// What the kernel said.
-        error: String,
-    },
-    /// The cgroup is none.
-    #[error("{path} is not a cgroup2 directory: {error}: mount cgroup2 or name one with --cgroup")]
-    Cgroup {
-        /// The path given.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: io::Error,
-    },
-}
-
 /// An attached program, as `weir status` shows it.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -130,8 +91,8 @@ pub struct Datapath {
     options: Options,
     directory: PathBuf,
     programs: Vec<Program>,
-    have_set_retval: bool,
     ebpf: Ebpf,
+    steering: Steering,
     /// The maps.
     pub tables: Tables,
     sockets: SocketMaker,
@@ -161,17 +122,18 @@ impl Datapath {
         }
         open_cgroup(&options.cgroup)?;
         let mut have_set_retval = true;
-        let mut ebpf = load(&directory, &options, have_set_retval, 0)?;
+        let mut ebpf = load(&directory, &options, have_set_retval)?;
         if let Err(error) = load_program(&mut ebpf, AT_CGROUP[0].0) {
             // bpf_set_retval came with 5.18; without it a refused connect(2) says EPERM.
             tracing::debug!(%error, "trying without bpf_set_retval");
             have_set_retval = false;
-            ebpf = load(&directory, &options, have_set_retval, 0)?;
+            ebpf = load(&directory, &options, have_set_retval)?;
             load_program(&mut ebpf, AT_CGROUP[0].0)?;
         }
         for (name, _) in &AT_CGROUP[1..] {
             load_program(&mut ebpf, name)?;
         }
+        let steering = steering(&directory, &options, have_set_retval)?;
         let programs = attach_all(&ebpf, &options.cgroup, &directory)?;
         let tables = Tables::take(&mut ebpf)?;
         let sockets = SocketMaker::new(
@@ -181,7 +143,7 @@ impl Datapath {
         );
         let events = Events::new(RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?)
             .map_err(|error| attach_error("EVENTS", "the runtime", error))?;
-        let datapath = Self { options, directory, programs, have_set_retval, ebpf, tables, sockets };
+        let datapath = Self { options, directory, programs, ebpf, steering, tables, sockets };
         Ok((datapath, events))
     }
 
@@ -223,10 +185,27 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn attach_again(&mut self) -> Result<usize, DatapathError> {
-        let programs = attach_all(&self.ebpf, &self.options.cgroup, &self.directory)?;
-        let attached = programs.iter().filter(|program| !program.adopted).count();
-        self.programs = programs;
-        Ok(attached)
+        let detached = self.detached();
+        if detached > 0 {
+            self.programs = attach_all(&self.ebpf, &self.options.cgroup, &self.directory)?;
+        }
+        Ok(detached)
+    }
+
+    /// Pins every map whose pin is gone; names them.
+    ///
+    /// # Errors
+    /// When one cannot be pinned.
+    pub fn pin_again(&self) -> io::Result<Vec<&'static str>> {
+        let mut mended = Vec::new();
+        for (name, map) in self.steering.maps() {
+            let pin = self.directory.join("maps").join(name);
+            if !pin.exists() {
+                bpf::pin(map, &pin)?;
+                mended.push(name);
+            }
+        }
+        Ok(mended)
     }
 
     /// Attaches a copy of the steering program to a pod's namespace, or puts it behind the link that is
@@ -235,9 +214,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn steer(&mut self, netns: &Netns) -> Result<Program, DatapathError> {
-        let mut ebpf = load(&self.directory, &self.options, self.have_set_retval, netns.cookie())?;
-        let program: &mut SkLookup = program(&mut ebpf, STEER)?;
-        program.load().map_err(|error| program_error(STEER, error))?;
+        let program = self.steering.load(netns.cookie())?;
         let to = Target {
             words: "a pod's network namespace",
             fd: netns.as_fd(),
@@ -245,7 +222,7 @@ impl Datapath {
             is_cgroup: false,
             attach_type: AT_LOOKUP,
         };
-        attach(STEER, program_fd(&ebpf, STEER)?.as_fd(), &to, &self.pod_pin(netns.cookie()))
+        attach(STEER, program.as_fd(), &to, &self.pod_pin(netns.cookie()))
     }
 
     /// Detaches the steering program from a pod's namespace.
@@ -268,7 +245,18 @@ impl Datapath {
 
     /// Whether every program is attached to the cgroup.
     pub fn is_attached(&self) -> bool {
-        AT_CGROUP.iter().all(|(name, _)| self.directory.join("links").join(name).exists())
+        self.detached() == 0
+    }
+
+    /// How many programs are not behind a pinned link to the cgroup, or not this agent's own.
+    fn detached(&self) -> usize {
+        let cgroup = fs::metadata(&self.options.cgroup).map_or(0, |cgroup| cgroup.ino());
+        let is_attached = |program: &&Program| {
+            bpf::pinned(&self.directory.join("links").join(&program.name))
+                .and_then(|link| bpf::link_info(link.as_fd(), true))
+                .is_ok_and(|found| found.target == cgroup && found.program == program.id)
+        };
+        self.programs.iter().filter(|program| !is_attached(program)).count()
     }
 
     fn pod_pin(&self, cookie: u64) -> PathBuf {
@@ -276,23 +264,26 @@ impl Datapath {
     }
 }
 
-fn load(
-    directory: &Path,
-    options: &Options,
-    have_set_retval: bool,
-    cookie: u64,
-) -> Result<Ebpf, DatapathError> {
-    let level = if options.log { aya_log::Level::Debug as u8 } else { 0 };
+fn load(directory: &Path, options: &Options, have_set_retval: bool) -> Result<Ebpf, DatapathError> {
+    let level = log_level(options);
     let retval = u32::from(have_set_retval);
     let mut loader = EbpfLoader::new();
     for name in PINNED {
         loader.map_pin_path(name, directory.join("maps").join(name));
     }
-    loader
-        .override_global("HAVE_SET_RETVAL", &retval, true)
-        .override_global("NETNS_COOKIE", &cookie, true)
-        .override_global(aya_log::LEVEL, &level, true);
+    loader.override_global("HAVE_SET_RETVAL", &retval, true).override_global(aya_log::LEVEL, &level, true);
     Ok(loader.load(OBJECT)?)
+}
+
+/// The same program and constants as in [`load`], but for the cookie.
+fn steering(directory: &Path, options: &Options, have_set_retval: bool) -> Result<Steering, SteeringError> {
+    let (retval, level) = (u32::from(have_set_retval).to_ne_bytes(), [log_level(options)]);
+    let constants: [(&str, &[u8]); 2] = [("HAVE_SET_RETVAL", &retval), (aya_log::LEVEL, &level)];
+    Steering::new(OBJECT, STEER, (&directory.join("maps"), &PINNED), &constants, "NETNS_COOKIE")
+}
+
+fn log_level(options: &Options) -> u8 {
+    if options.log { aya_log::Level::Debug as u8 } else { 0 }
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DatapathError> {

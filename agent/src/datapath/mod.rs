@@ -8,12 +8,16 @@
 mod bpf;
 pub mod bpffs;
 pub mod diag;
+mod error;
 pub mod events;
 mod loader;
 pub mod netns;
 pub mod sockets;
+mod steering;
 pub mod table;
 pub mod tables;
 pub mod uninstall;
 
-pub use loader::{Datapath, DatapathError, Options, Program};
+pub use error::DatapathError;
+pub use loader::{Datapath, Options, Program};
+pub use steering::SteeringError;

@@ -3,7 +3,11 @@
 //! Entry point: [`Tables`]. Each field's meaning is told where its key and value are defined, in
 //! `weir_common`.
 
-use std::{collections::HashMap, net::TcpListener, os::fd::AsRawFd};
+use std::{
+    collections::{HashMap, HashSet},
+    net::TcpListener,
+    os::fd::AsRawFd,
+};
 
 use aya::{
     Ebpf,
@@ -106,6 +110,11 @@ impl Tables {
     /// When the kernel has no room.
     pub fn steer_to(&mut self, key: ListenerKey, socket: &TcpListener) -> Result<(), MapError> {
         self.listeners.insert(key, socket.as_raw_fd(), 0)
+    }
+
+    /// What SYNs are steered to now, whoever said so.
+    pub fn listeners(&self) -> HashSet<ListenerKey> {
+        self.listeners.keys().flatten().collect()
     }
 
     /// Steers SYNs to nobody.

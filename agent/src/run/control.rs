@@ -27,9 +27,6 @@ use crate::{
 /// How often namespaces are looked at: a pod that is gone must not be held for long.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How often the kernel's maps are read back.
-const REPAIR: Duration = Duration::from_secs(30);
-
 /// How often a sign of life is given (`--when-down open`).
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -51,6 +48,8 @@ pub(super) struct Control {
     problems: Vec<source::Problem>,
     waiting: Option<Wait>,
     repairs: Arc<Series<Counter>>,
+    /// How often the kernel's maps are read back.
+    repair_interval: Duration,
     stopping: watch::Sender<bool>,
     frozen: bool,
 }
@@ -62,13 +61,24 @@ impl Control {
         reconciler: Reconciler,
         shared: Arc<Shared>,
         problems: Vec<source::Problem>,
+        repair_interval: Duration,
         metrics: &Metrics,
     ) -> Self {
         let waiting = Some(shared.readiness.waiting_for("the first look at the pods of this node"));
         let repairs = metrics.counters(&catalogue::DRIFT_REPAIRS);
         let stopping = watch::Sender::new(false);
-        let control =
-            Self { source, state, reconciler, shared, problems, waiting, repairs, stopping, frozen: false };
+        let control = Self {
+            source,
+            state,
+            reconciler,
+            shared,
+            problems,
+            waiting,
+            repairs,
+            repair_interval,
+            stopping,
+            frozen: false,
+        };
         control.log_problems(&[]);
         control
     }
@@ -80,13 +90,16 @@ impl Control {
 
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
-        self.reconciler.adopt(self.state.snapshot());
+        let snapshot = self.state.snapshot();
+        self.shared.certificates.want(self.reconciler.identities(&snapshot));
+        self.reconciler.adopt(snapshot);
         self.publish();
     }
 
     /// Runs until the agent is told to stop.
     pub(super) async fn run(&mut self, mut signals: Signals, mut events: Events, observer: &Observer) {
-        let (mut look, mut repair, mut heartbeat) = (every(LOOK), every(REPAIR), every(HEARTBEAT));
+        let (mut look, mut heartbeat) = (every(LOOK), every(HEARTBEAT));
+        let mut repair = every(self.repair_interval);
         let mut thaw = Instant::now();
         loop {
             let frozen = self.frozen;
@@ -151,6 +164,7 @@ impl Control {
             let snapshot = self.state.snapshot();
             // Readers first: what the kernel asks from here on is answered under the new state.
             self.shared.snapshot.store(snapshot.clone());
+            self.shared.certificates.want(self.reconciler.identities(&snapshot));
             self.reconciler.apply(snapshot, &changes);
         }
         self.publish();
@@ -184,7 +198,7 @@ impl Control {
 
     /// Shows the world what is.
     fn publish(&mut self) {
-        self.shared.certificates.want(self.reconciler.identities());
+        self.shared.certificates.want(self.reconciler.identities(&self.state.snapshot()));
         let mut problems: Vec<Problem> = self.problems.iter().map(view::of_source).collect();
         problems.extend(self.state.conflicts().iter().map(view::of_conflict));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));

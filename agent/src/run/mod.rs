@@ -126,7 +126,9 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     });
     metrics::register(&metrics, &shared, &context);
     let observer = Observer { node: context.node.clone(), snapshot, known, recorder: recorder.clone() };
-    let mut control = Control::new(source, state, reconciler, shared.clone(), scan.problems, &metrics);
+    let repair_interval = Duration::from_secs(args.repair_interval.into());
+    let mut control =
+        Control::new(source, state, reconciler, shared.clone(), scan.problems, repair_interval, &metrics);
     control.begin();
 
     // From here on new connections come to this agent; the other one finishes what it has.

@@ -6,22 +6,26 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
-    net::{IpAddr, TcpListener},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
 
-use weir_common::{Address, ListenerKey, Workload as KernelWorkload, listener, workload};
+use weir_common::{Address, ListenerKey, Workload as KernelWorkload, workload};
 
-use super::{Reconciler, virtual_port};
+use super::{
+    Reconciler,
+    listeners::{KINDS, listening_ports},
+    virtual_port,
+};
 use crate::{
     addr::octets,
     datapath::{
-        DatapathError, diag,
+        DatapathError,
         netns::{Netns, NetnsError},
     },
     flows::record::Reason,
-    proxy::{Listeners, live::Ending, pod::LocalPod},
+    proxy::{live::Ending, pod::LocalPod},
     state::model::{Mtls, NamespacedName, Workload},
 };
 
@@ -163,12 +167,7 @@ impl Reconciler {
         let netns = own_netns(workload, path.clone())?;
         let cookie = netns.cookie();
         let virtual_port = self.virtual_port(&netns)?;
-        let listeners = (0..self.workers.count())
-            .map(|_| self.listeners(&netns))
-            .collect::<io::Result<Vec<Listeners>>>()?;
-        for (worker, listeners) in listeners.iter().enumerate() {
-            self.steer_to(cookie, worker as u32, listeners)?;
-        }
+        let listeners = self.listen(&netns)?;
         self.datapath.steer(&netns)?;
         let ports = listening_ports(&netns);
         let pod = Arc::new(LocalPod::new(workload, netns, self.options.most_connections));
@@ -204,7 +203,7 @@ impl Reconciler {
         self.datapath.unsteer(cookie);
         let tables = &mut self.datapath.tables;
         for worker in 0..self.workers.count() as u32 {
-            for kind in [listener::OUTBOUND, listener::TUNNEL, listener::INBOUND] {
+            for kind in KINDS {
                 tables.steer_to_none(ListenerKey { netns: cookie, kind, worker });
             }
         }
@@ -235,59 +234,16 @@ impl Reconciler {
 
     fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
         // An adopted pod keeps its port: connections on their way are pointed at it.
-        if let Some(adopted) = self.datapath.tables.workloads.actual().get(&netns.cookie()) {
-            return Ok(adopted.virtual_port);
+        if let Some(adopted) = self.adopted_ports.get(&netns.cookie()) {
+            return Ok(*adopted);
         }
         // net.* below /proc/sys is the calling thread's namespace's.
         let text = netns.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range"))??;
         let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
         let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
+        taken.extend(self.adopted_ports.values());
         taken.extend(listening_ports(netns).into_keys());
         virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
-    }
-
-    fn listeners(&self, netns: &Netns) -> io::Result<Listeners> {
-        let sockets = self.datapath.sockets();
-        Ok(Listeners {
-            outbound: sockets.listener(netns)?,
-            tunnel: sockets.listener(netns)?,
-            inbound: sockets.listener(netns)?,
-        })
-    }
-
-    fn steer_to(&mut self, netns: u64, worker: u32, listeners: &Listeners) -> Result<(), CaptureError> {
-        let mut to = |kind, socket: &TcpListener| {
-            let key = ListenerKey { netns, kind, worker };
-            let result = self.datapath.tables.steer_to(key, socket);
-            result.map_err(|_| CaptureError::Full("LISTENERS"))
-        };
-        to(listener::OUTBOUND, &listeners.outbound)?;
-        to(listener::TUNNEL, &listeners.tunnel)?;
-        to(listener::INBOUND, &listeners.inbound)
-    }
-
-    /// Attaches the steering program where it is missing; says how often.
-    pub(super) fn steer_again(&mut self) -> usize {
-        let mut mended = 0;
-        for captured in self.pods.values() {
-            if !self.datapath.is_steered(&captured.pod.netns) {
-                match self.datapath.steer(&captured.pod.netns) {
-                    Ok(_) => mended += 1,
-                    Err(error) => tracing::error!(pod = %captured.pod.key, %error, "not steered"),
-                }
-            }
-        }
-        mended
-    }
-
-    /// Makes the listening ports in the kernel those that are; says how many differed.
-    pub(super) fn refresh_listening(&mut self) -> usize {
-        let pods = self.pods.values();
-        pods.map(|captured| {
-            let ports = listening_ports(&captured.pod.netns);
-            self.datapath.tables.set_listening(captured.pod.netns.cookie(), &ports)
-        })
-        .sum()
     }
 
     /// Writes what the kernel keeps of each captured pod.
@@ -331,21 +287,6 @@ fn own_netns(workload: &Workload, path: PathBuf) -> Result<Netns, CaptureError> 
 fn inode(path: &std::path::Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata(path).ok().map(|metadata| metadata.ino())
-}
-
-/// Ports on which somebody in the namespace listens, beside loopback-only listeners, and how many sockets.
-fn listening_ports(netns: &Netns) -> HashMap<u16, u32> {
-    let mut ports = HashMap::new();
-    let sockets = diag::sockets(netns, diag::states::LISTEN).unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot list the listening sockets of a pod");
-        Vec::new()
-    });
-    for socket in sockets {
-        if !socket.local.ip().is_loopback() {
-            *ports.entry(socket.local.port()).or_insert(0) += 1;
-        }
-    }
-    ports
 }
 
 fn kernel_workload(workload: &Workload, virtual_port: u16) -> KernelWorkload {

@@ -6,6 +6,7 @@
 mod addresses;
 mod capture;
 pub mod known;
+mod listeners;
 mod rejudge;
 mod rules;
 pub mod verdicts;
@@ -66,6 +67,8 @@ pub struct Reconciler {
     known: Known,
     snapshot: Arc<Snapshot>,
     pods: BTreeMap<NamespacedName, Captured>,
+    /// Virtual ports that an earlier agent gave, by namespace cookie.
+    adopted_ports: HashMap<u64, u16>,
     failed: BTreeMap<NamespacedName, CaptureError>,
     /// Addresses that each workload has in `ENDPOINTS`.
     addresses: HashMap<NamespacedName, Vec<IpAddr>>,
@@ -86,6 +89,9 @@ impl Reconciler {
     ) -> Self {
         // Verdicts of an earlier agent are void from the first configuration on.
         let generation = datapath.tables.config().generation.wrapping_add(1);
+        let workloads = datapath.tables.workloads.actual();
+        let adopted_ports =
+            workloads.into_iter().map(|(cookie, workload)| (cookie, workload.virtual_port)).collect();
         Self {
             options,
             datapath,
@@ -93,6 +99,7 @@ impl Reconciler {
             known,
             snapshot,
             pods: BTreeMap::new(),
+            adopted_ports,
             failed: BTreeMap::new(),
             addresses: HashMap::new(),
             services: HashMap::new(),
@@ -168,16 +175,25 @@ impl Reconciler {
     pub fn repair(&mut self) -> Repairs {
         self.refresh_node_addresses();
         let mut repairs = Repairs { entries: self.datapath.tables.repair(), programs: 0 };
-        if !self.datapath.is_attached() {
-            match self.datapath.attach_again() {
-                Ok(attached) => repairs.programs += attached,
-                Err(error) => tracing::error!(%error, "a program is not attached"),
-            }
+        let wanted = self.config();
+        let found = Config { heartbeat_ns: wanted.heartbeat_ns, ..self.datapath.tables.config() };
+        if found != wanted {
+            self.configure();
+            repairs.entries.push(("CONFIG", 1));
+        }
+        match self.datapath.pin_again() {
+            Ok(maps) => repairs.entries.extend(maps.into_iter().map(|map| (map, 1))),
+            Err(error) => tracing::error!(%error, "a map is not pinned"),
+        }
+        match self.datapath.attach_again() {
+            Ok(attached) => repairs.programs += attached,
+            Err(error) => tracing::error!(%error, "a program is not attached"),
         }
         repairs.programs += self.steer_again();
-        let listening = self.refresh_listening();
-        if listening > 0 {
-            repairs.entries.push(("LISTENING", listening));
+        for (map, wrong) in [("LISTENING", self.refresh_listening()), ("LISTENERS", self.listen_again())] {
+            if wrong > 0 {
+                repairs.entries.push((map, wrong));
+            }
         }
         repairs
     }
@@ -219,9 +235,13 @@ impl Reconciler {
         self.generation
     }
 
-    /// The identities for which certificates are needed.
-    pub fn identities(&self) -> HashSet<Identity> {
-        self.pods.values().map(|captured| captured.pod.identity.clone()).collect()
+    /// The identities for which certificates are needed, now and once `snapshot` is in force. They are to be
+    /// asked for before it is: a pod's first connection may come the moment it is captured.
+    pub fn identities(&self, snapshot: &Snapshot) -> HashSet<Identity> {
+        let captured = self.pods.values().map(|captured| captured.pod.identity.clone());
+        let own = snapshot.workloads_on_node(&self.options.node);
+        let coming = own.filter(|workload| workload.enrolled && !workload.host_network);
+        captured.chain(coming.map(|workload| workload.identity.clone())).collect()
     }
 
     fn cookies(&self) -> HashSet<u64> {

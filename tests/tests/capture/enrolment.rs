@@ -120,7 +120,10 @@ fn a_pod_that_leaves_the_state_is_left_alone_and_its_processes_run_on() -> Resul
     mesh.agent
         .wait_status("the client to be forgotten", |status| workload(status, &mesh.client).is_none())?;
     assert_eq!(process.ask("three")?.received, "three");
-    mesh.agent.wait_metric("weir_workloads", &[("state", "captured")], 0.0)?;
+    for map in ["WORKLOADS", "ENDPOINTS", "VERDICTS"] {
+        let entries = mesh.agent.metric("weir_map_entries", &[("map", map)])?;
+        assert_eq!(entries, Some(0.0), "{map}");
+    }
 
     // Back again, as if nothing had been.
     mesh.topology.state().put_all(&[mesh.client.manifest(), mesh.server.manifest()])?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use rustix::io::Errno;
 use weir_tests::Serve;
 
-use crate::mesh::{OneNode, bytes, redirected, wait};
+use crate::mesh::{OneNode, TwoNodes, bytes, redirected, wait};
 
 #[test]
 fn a_pod_to_itself_and_over_loopback_is_left_alone_and_leaves_no_flow() -> Result<()> {
@@ -45,10 +45,23 @@ fn a_pod_to_itself_and_over_loopback_is_left_alone_and_leaves_no_flow() -> Resul
 
 #[test]
 fn a_server_on_loopback_only_is_not_reached_through_the_mesh() -> Result<()> {
-    let mesh = OneNode::new()?;
-    let _private = mesh.server.serve_at(Serve::Echo, "127.0.0.1:9002".parse()?)?;
-    assert_eq!(mesh.server.ask("127.0.0.1:9002".parse()?, "mine")?.received, "mine");
-    assert!(mesh.client.dial(mesh.server.v4(9002))?.refused_with(Errno::CONNREFUSED));
+    let mut mesh = TwoNodes::new()?;
+    let private =
+        [("127.0.0.1:9002".parse()?, mesh.server.v4(9002)), ("[::1]:9003".parse()?, mesh.server.v6(9003))];
+    for (own, from_afar) in private {
+        let _server = mesh.server.serve_at(Serve::Greet("private".to_owned()), own)?;
+        assert!(mesh.server.dial(own)?.received.starts_with("private"));
+        let dialled = mesh.client.dial(from_afar)?;
+        assert_eq!((dialled.received.as_str(), dialled.errno.is_some()), ("", true), "{dialled:?}");
+        wait(
+            &mut mesh.far,
+            &[
+                ("direction", "inbound"),
+                ("reason", "upstream_refused"),
+                ("destination.address", &from_afar.to_string()),
+            ],
+        )?;
+    }
     Ok(())
 }
 
@@ -107,10 +120,9 @@ fn a_destination_that_refuses_is_a_flow_too() -> Result<()> {
 
 #[test]
 fn udp_is_left_alone_between_pods_of_the_mesh() -> Result<()> {
-    let mesh = OneNode::new()?;
-    let _udp = mesh.server.serve(Serve::Udp, 53)?;
+    let mesh = TwoNodes::new()?;
     // 15008 and any other port: there is no port of the mesh in UDP.
-    let _tunnel = mesh.server.serve(Serve::Udp, 15008)?;
+    let _servers = [mesh.server.serve(Serve::Udp, 53)?, mesh.server.serve(Serve::Udp, 15008)?];
     for to in [mesh.server.v4(53), mesh.server.v6(53), mesh.server.v4_mapped(53), mesh.server.v4(15008)] {
         assert_eq!(mesh.client.ask_udp(to, "a datagram")?, "a datagram", "{to}");
     }

@@ -45,6 +45,10 @@ pub struct AgentArgs {
     /// Seconds that live connections have to end when the agent stops
     #[arg(long, env = "WEIR_DRAIN", value_name = "SECONDS", default_value_t = 30)]
     pub drain: u32,
+    /// Seconds between two looks at the kernel, in which programs and maps are mended
+    #[arg(long, env = "WEIR_REPAIR_INTERVAL", value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub repair_interval: u32,
     /// Congestion control of the agent's own connections, such as bbr [default: the system's]
     #[arg(long, env = "WEIR_CONGESTION", value_name = "NAME")]
     pub congestion: Option<String>,

@@ -3,13 +3,21 @@
 //! Entry point: [`Events::next`]. The ring is pinned: what was reported while no agent was there is read
 //! by the next one.
 
-use std::{io, net::SocketAddr, time::SystemTime};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 use weir_common::Event;
 
 use crate::addr::{canonical, from_octets};
+
+/// How long events gather. The kernel wakes a reader only if it had read everything: one that reads at once
+/// is woken for every connection on the node, and the connections pay for that.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The stream of events.
 pub struct Events {
@@ -50,6 +58,7 @@ impl Events {
                 return Ok(());
             }
             self.ring.readable().await?.clear_ready();
+            tokio::time::sleep(GATHER).await;
         }
     }
 }
@@ -76,5 +85,5 @@ pub fn monotonic_ns() -> u64 {
 /// The wall-clock time of a moment of CLOCK_MONOTONIC.
 pub fn wall_time(monotonic: u64) -> SystemTime {
     let age = monotonic_ns().saturating_sub(monotonic);
-    SystemTime::now() - std::time::Duration::from_nanos(age)
+    SystemTime::now() - Duration::from_nanos(age)
 }

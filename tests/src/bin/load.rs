@@ -242,6 +242,8 @@ fn idle(sockets: &Sockets, address: SocketAddr, count: usize) -> Result<()> {
         let mut connection = sockets.connect(address)?;
         // Its first byte shows that it reaches the server, whatever is between.
         connection.read_exact(&mut [0]).with_context(|| format!("connection {number}"))?;
+        // The server does not watch for an end: it hears of it by a reset.
+        sockopt::set_socket_linger(&connection, Some(Duration::ZERO))?;
         connections.push(connection);
     }
     println!("{}", json!({"open": connections.len(), "seconds": began.elapsed().as_secs_f64()}));

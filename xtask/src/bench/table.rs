@@ -14,7 +14,7 @@ const MEMORY: f64 = 15e6;
 /// Largest memory of an idle captured connection, bytes.
 const IDLE: f64 = 40e3;
 /// A decision costs no more than this among 100 000 other policies than among 10: the noise of a measurement.
-const GROWTH: f64 = 1.25;
+const GROWTH: f64 = 1.5;
 
 /// Both tables.
 pub(super) fn render(report: &Report) -> String {

@@ -13,9 +13,12 @@ use std::{
 use bytes::Buf;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Most bytes that one [`Chunk`] holds. With a DATA frame's header written before it, it fills whole TLS
-/// records: `h2` sends the header and this many bytes less 64 KiB as a record of their own.
-pub const CHUNK: usize = 64 * 1024 + 247;
+/// Largest DATA frame that is asked of peers, and that is made. One is allocated for each frame that comes, so
+/// it stays below the 128 KiB from which the allocator maps and faults pages in each time. `h2` writes a
+/// frame's header with the first 247 bytes; the 64 KiB that are left fill whole TLS records.
+pub(super) const FRAME: u32 = 64 * 1024 + 247;
+/// Most bytes that one [`Chunk`] holds: fewer and larger reads wake an application less often that sends much.
+pub const CHUNK: usize = 2 * FRAME as usize;
 /// Reads of at most this many bytes are copied out of their buffer, so that waiting bytes do not hold it.
 const SMALL: usize = 4 * 1024;
 /// Most free buffers of one size that a worker keeps.

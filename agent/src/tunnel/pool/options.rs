@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use crate::tunnel::buffers::{CHUNK, FRAME};
+
 /// Bytes of one stream that HTTP/2 may hold before they are encrypted.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 4 * CHUNK;
 /// Largest header block that is taken.
 const HEADERS: u32 = 16 * 1024;
 
@@ -53,7 +55,7 @@ impl Default for PoolOptions {
             sessions: 4096,
             stream_window: 1024 * 1024,
             connection_window: 16 * 1024 * 1024,
-            frame: 1024 * 1024,
+            frame: FRAME,
         }
     }
 }

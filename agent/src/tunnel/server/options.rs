@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use crate::tunnel::buffers::{CHUNK, FRAME};
+
 /// Bytes of one stream that HTTP/2 may hold before they are encrypted.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 4 * CHUNK;
 
 /// How sessions are taken in, bounded and ended.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ impl Default for ServerOptions {
             headers: 16 * 1024,
             stream_window: 1024 * 1024,
             connection_window: 16 * 1024 * 1024,
-            frame: 1024 * 1024,
+            frame: FRAME,
         }
     }
 }

@@ -56,7 +56,7 @@ fn a_clients_session_begins_byte_for_byte_like_this() {
             wire.read_exact(&mut preface).await.expect("a preface");
             assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
             // ENABLE_PUSH 0, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE.
-            let expected = settings(&[(2, 0), (4, 1 << 20), (5, 1 << 20), (6, 16 << 10)]);
+            let expected = settings(&[(2, 0), (4, 1 << 20), (5, (64 << 10) + 247), (6, 16 << 10)]);
             assert_eq!(frame(&mut wire).await, (SETTINGS, 0, 0, expected));
             let mut others = [frame(&mut wire).await, frame(&mut wire).await];
             others.sort();
@@ -116,7 +116,7 @@ fn a_servers_answers_are_byte_for_byte_like_this() {
         wire.write_all(&hello).await.expect("written");
         wire.flush().await.expect("flushed");
         // MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE.
-        let expected = settings(&[(3, 1024), (4, 1 << 20), (5, 1 << 20), (6, 16 << 10)]);
+        let expected = settings(&[(3, 1024), (4, 1 << 20), (5, (64 << 10) + 247), (6, 16 << 10)]);
         assert_eq!(frame(&mut wire).await, (SETTINGS, 0, 0, expected));
         for (id, port, expected) in [
             // :status 200

@@ -28,6 +28,10 @@ use crate::{
 const LIMITS: Limits =
     Limits { connections: 64, lifetime: Duration::from_secs(86_400), silence: Duration::from_secs(30) };
 
+/// How long one who asks for flows waits for those that are on their way: the kernel's events gather for
+/// some milliseconds, and who has just seen a connection refused wants to see why.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// What the API asks of the agent. Called on the API's task: it must be quick and must not block.
 pub trait AdminSource: Send + Sync {
     /// The agent as it is now.
@@ -63,8 +67,14 @@ pub async fn serve(
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let refused = metrics.counters(&catalogue::HTTP_REFUSED).with(&["admin"]);
     let handler = move |request: hyper::Request<hyper::body::Incoming>| {
-        let response = api::answer(request.method(), request.uri(), &*source, &flows);
-        std::future::ready(response)
+        let (source, flows) = (source.clone(), flows.clone());
+        async move {
+            let follows = request.uri().query().is_some_and(|query| query.contains("follow=true"));
+            if request.uri().path() == "/v1/flows" && !follows {
+                tokio::time::sleep(SETTLE).await;
+            }
+            api::answer(request.method(), request.uri(), &*source, &flows)
+        }
     };
     serve::serve(listener, LIMITS, refused, handler, shutdown).await;
     Ok(())

@@ -144,6 +144,7 @@ impl Datapath {
         let events = Events::new(RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?)
             .map_err(|error| attach_error("EVENTS", "the runtime", error))?;
         let datapath = Self { options, directory, programs, ebpf, steering, tables, sockets };
+        give_back();
         Ok((datapath, events))
     }
 
@@ -293,6 +294,16 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DatapathError> {
         program::<CgroupSockAddr>(ebpf, name)?.load()
     };
     result.map_err(|error| program_error(name, error))
+}
+
+/// Gives the memory back to the system that loading took: aya parses the running kernel's types, some
+/// megabytes that are free again but stay the allocator's.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and touches only what is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Attaches the cgroup's programs, or puts them behind the links that are there.

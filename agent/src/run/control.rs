@@ -51,6 +51,8 @@ pub(super) struct Control {
     /// How often the kernel's maps are read back.
     repair_interval: Duration,
     stopping: watch::Sender<bool>,
+    /// Whether the admin API answers: before it does, the agent is not ready.
+    answering: bool,
     frozen: bool,
 }
 
@@ -77,6 +79,7 @@ impl Control {
             repairs,
             repair_interval,
             stopping,
+            answering: false,
             frozen: false,
         };
         control.log_problems(&[]);
@@ -93,6 +96,12 @@ impl Control {
         let snapshot = self.state.snapshot();
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
         self.reconciler.adopt(snapshot);
+        self.publish();
+    }
+
+    /// Says that the admin API answers.
+    pub(super) fn answering(&mut self) {
+        self.answering = true;
         self.publish();
     }
 
@@ -204,7 +213,7 @@ impl Control {
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
         self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
         if self.reconciler.failed().is_empty() {
-            if self.waiting.take().is_some() {
+            if self.answering && self.waiting.take().is_some() {
                 tracing::info!(pods = self.reconciler.captured().len(), "ready");
             }
         } else if self.waiting.is_some() {

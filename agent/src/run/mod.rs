@@ -155,6 +155,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
             tokio::join!(admin, scrape)
         }
     });
+    control.answering();
     control.run(signals, events, &observer).await;
 
     // The file first: a successor that finds it would wait for us.

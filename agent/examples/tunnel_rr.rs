@@ -83,6 +83,11 @@ fn congestion(socket: &SockRef<'_>) -> std::io::Result<()> {
     env::var("CONGESTION").map_or(Ok(()), |name| socket.set_tcp_congestion(name.as_bytes()))
 }
 
+/// `WINDOW`, a stream's window in KiB; a session's is 16 times that.
+fn window(default: u32) -> anyhow::Result<u32> {
+    Ok(env::var("WINDOW").map_or(Ok(default), |kib| kib.parse().map(|kib: u32| kib * 1024))?)
+}
+
 async fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     congestion(&SockRef::from(&socket))?;
@@ -95,7 +100,10 @@ async fn client(
     credentials: Arc<Credentials>,
     tunnel: SocketAddr,
 ) -> anyhow::Result<()> {
-    let pool = Rc::new(Pool::new(PoolOptions::default()));
+    let mut options = PoolOptions::default();
+    options.stream_window = window(options.stream_window)?;
+    options.connection_window = options.stream_window * 16;
+    let pool = Rc::new(Pool::new(options));
     let key = Rc::new(PoolKey {
         source: credentials.identity.clone(),
         source_pod: "pod".into(),
@@ -128,11 +136,13 @@ async fn server(
     upstream: SocketAddr,
 ) -> anyhow::Result<()> {
     let config = TlsConfigs::default().server(&credentials)?;
+    let mut options = ServerOptions::default();
+    options.stream_window = window(options.stream_window)?;
+    options.connection_window = options.stream_window * 16;
     loop {
         let (socket, _) = listener.accept().await?;
-        let config = config.clone();
+        let (config, options) = (config.clone(), options.clone());
         tokio::task::spawn_local(async move {
-            let options = ServerOptions::default();
             let handler = move |incoming: Incoming| async move {
                 let Ok(mut application) = connect(upstream).await else { return };
                 let Ok(mut stream) = incoming.accept() else { return };

@@ -36,7 +36,7 @@ pub fn observe(ctx: &SockOpsContext) {
     // SAFETY (each call below): `sk` is not null and the verifier knows it for a socket.
     unsafe {
         match op {
-            BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(ctx, netns, sk, &ends),
+            BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(ctx, netns, sk, &ends, &workload),
             BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx, sk),
             BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(ctx, netns, sk, &ends, &workload),
             BPF_SOCK_OPS_TCP_LISTEN_CB => listening(ctx, netns, sk, &ends),
@@ -47,7 +47,7 @@ pub fn observe(ctx: &SockOpsContext) {
 
 /// The SYN is about to leave.
 #[inline(always)]
-unsafe fn connecting(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: &Ends) {
+unsafe fn connecting(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: &Ends, workload: &Workload) {
     // SAFETY: as the caller promises.
     let kept = unsafe { connection_of(sk) };
     if kept.is_null() {
@@ -65,11 +65,18 @@ unsafe fn connecting(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: 
     if value.kind == connection::REDIRECTED {
         let key = SourceKey { netns, address: ends.local, port: ends.local_port, pad: [0; 3] };
         let _ = REDIRECTED.insert(&key, &value, 0);
-    } else if value.kind == connection::DIRECT {
+    } else if value.kind == connection::DIRECT && is_own(ends, workload) {
         let generation = settings().map_or(0, |settings| settings.generation);
         let _ = VOUCHED.insert(&tuple(ends), &Voucher { netns, generation, pad: 0 }, 0);
     }
     watch(ctx);
+}
+
+/// Whether the connection begins at the pod's own address: with CAP_NET_RAW an application binds to any
+/// other (`IP_TRANSPARENT`), and would be taken for the pod that has it.
+#[inline(always)]
+fn is_own(ends: &Ends, workload: &Workload) -> bool {
+    ends.local.same(&workload.address4) || ends.local.same(&workload.address6)
 }
 
 /// Our side's handshake is done.

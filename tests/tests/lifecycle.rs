@@ -123,8 +123,12 @@ fn a_restarted_agent_adopts_what_is_attached_and_pods_keep_their_ports() -> Resu
     let stage = Stage::new()?;
     let (here, _there) = stage.agents()?;
     let here = stage.captured(here, "the first agent")?;
+    // Captured last, and first in any order of names: ports given anew would be others.
+    let another = stage.node("a").pod("shop/another")?;
+    stage.topology.state().put(&another.manifest())?;
+    here.wait_metric("weir_workloads", &[("state", "captured")], 3.0)?;
     let (links, ports) = (stage.link_inodes("a")?, virtual_ports(stage.node("a"))?);
-    assert_eq!((links.len(), ports.len()), (7, 2));
+    assert_eq!((links.len(), ports.len()), (7, 3));
     let ids = stage::program_ids(&here.status()?);
     here.stop()?;
 
@@ -168,11 +172,14 @@ fn the_verdicts_of_an_earlier_agent_are_void() -> Result<()> {
     let first = stage.node("a").agent().start()?;
     let mut held = stage.client.hold(stage.near.v4(7))?;
     held.echo("allowed")?;
+    let generation = stage::config(stage.node("a"))?.generation;
     first.stop()?;
 
     stage.topology.state().put(&policy)?;
     let mut second = stage.node("a").agent().start()?;
 
+    // A verdict counts under the generation in force only: from its first write on, none of the first agent's.
+    assert_ne!(stage::config(stage.node("a"))?.generation, generation);
     let dialled = stage.client.dial(stage.near.v4(7))?;
     assert!(dialled.refused_with(Errno::CONNREFUSED), "{dialled:?}");
     second.wait_flow("of the refusal", |flow| {

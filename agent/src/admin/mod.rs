@@ -15,7 +15,7 @@ pub use self::{
         Answer, Considered, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus, StatusReport,
         WorkloadStatus,
     },
-    socket::{Socket, bind},
+    socket::{Prepared, Socket, bind, prepare},
 };
 pub use crate::flows::audit::AuditRow;
 use crate::{

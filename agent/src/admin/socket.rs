@@ -1,6 +1,6 @@
 //! The Unix socket's file: there for root alone from its first moment, and gone when its owner ends.
 //!
-//! Entry point: [`bind`]. An agent that takes over replaces the file in one step; the old agent's end does
+//! Entry points: [`prepare`], [`bind`]. An agent that takes over replaces the file in one step; the old agent's end does
 //! not remove the new one's.
 
 use std::{
@@ -19,17 +19,56 @@ pub struct Socket {
     inode: (u64, u64),
 }
 
+/// A listener that is not at its path yet; dropping it leaves nothing.
+#[derive(Debug)]
+pub struct Prepared {
+    listener: UnixListener,
+    inode: (u64, u64),
+    path: PathBuf,
+    /// Where it is until then.
+    beside: Temporary,
+}
+
+/// Removes the file if it is there.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
 /// A listener at `path`, mode 0600, in place of whatever socket was there. Missing directories are made,
 /// mode 0755.
 ///
 /// # Errors
-/// With words that name the path, when something other than a socket is there or the directory cannot be
-/// written.
+/// As [`prepare`].
 pub fn bind(path: &Path) -> io::Result<(UnixListener, Socket)> {
-    bind_quietly(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    prepare(path)?.publish()
 }
 
-fn bind_quietly(path: &Path) -> io::Result<(UnixListener, Socket)> {
+/// Everything about a listener at `path` but that anybody finds it there: whatever can go wrong goes wrong
+/// here, before an agent touches anything else.
+///
+/// # Errors
+/// With words that name the path, when something other than a socket is there or the directory cannot be
+/// written.
+pub fn prepare(path: &Path) -> io::Result<Prepared> {
+    prepare_quietly(path).map_err(|error| named(path, &error))
+}
+
+impl Prepared {
+    /// Puts it at its path, in one step, in place of whatever socket was there.
+    ///
+    /// # Errors
+    /// With words that name the path, when it cannot be renamed.
+    pub fn publish(self) -> io::Result<(UnixListener, Socket)> {
+        let Self { listener, inode, path, beside } = self;
+        fs::rename(&beside.0, &path).map_err(|error| named(&path, &error))?;
+        Ok((listener, Socket { path, inode }))
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn prepare_quietly(path: &Path) -> io::Result<Prepared> {
     use std::os::unix::fs::FileTypeExt;
 
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -54,15 +93,16 @@ fn bind_quietly(path: &Path) -> io::Result<(UnixListener, Socket)> {
         return Err(error);
     }
     let listener = UnixListener::bind(&new)?;
-    let moved = fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
-        .and_then(|()| fs::symlink_metadata(&new))
-        .and_then(|made| fs::rename(&new, path).map(|()| (made.dev(), made.ino())));
-    match moved {
-        Ok(inode) => Ok((listener, Socket { path: path.to_owned(), inode })),
-        Err(error) => {
-            let _ = fs::remove_file(&new);
-            Err(error)
-        }
+    let beside = Temporary(new);
+    fs::set_permissions(&beside.0, fs::Permissions::from_mode(0o600))?;
+    let made = fs::symlink_metadata(&beside.0)?;
+    Ok(Prepared { listener, inode: (made.dev(), made.ino()), path: path.to_owned(), beside })
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Renamed, it is no longer there.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -91,6 +131,16 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_is_never_published_leaves_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("agent.sock");
+        let prepared = prepare(&path).expect("a socket");
+        assert!(!path.exists());
+        drop(prepared);
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
     }
 
     #[test]

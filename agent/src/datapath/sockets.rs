@@ -33,6 +33,19 @@ struct Maps {
     congestion: Option<String>,
 }
 
+/// Whether the kernel has the congestion control `name`.
+///
+/// # Errors
+/// With words that say what there is, when it has not.
+pub fn check_congestion(name: &str) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+        let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+        let known = known.unwrap_or_default();
+        io::Error::new(error.kind(), format!("{error}: load its module, or choose of: {}", known.trim()))
+    })
+}
+
 /// What the hooks kept of a redirected connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redirected {

@@ -90,7 +90,9 @@ impl Control {
 
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
-        self.reconciler.adopt(self.state.snapshot());
+        let snapshot = self.state.snapshot();
+        self.shared.certificates.want(self.reconciler.identities(&snapshot));
+        self.reconciler.adopt(snapshot);
         self.publish();
     }
 
@@ -162,6 +164,7 @@ impl Control {
             let snapshot = self.state.snapshot();
             // Readers first: what the kernel asks from here on is answered under the new state.
             self.shared.snapshot.store(snapshot.clone());
+            self.shared.certificates.want(self.reconciler.identities(&snapshot));
             self.reconciler.apply(snapshot, &changes);
         }
         self.publish();
@@ -195,7 +198,7 @@ impl Control {
 
     /// Shows the world what is.
     fn publish(&mut self) {
-        self.shared.certificates.want(self.reconciler.identities());
+        self.shared.certificates.want(self.reconciler.identities(&self.state.snapshot()));
         let mut problems: Vec<Problem> = self.problems.iter().map(view::of_source).collect();
         problems.extend(self.state.conflicts().iter().map(view::of_conflict));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));

@@ -67,17 +67,18 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
 
 async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     let signals = process::Signals::new()?;
-    let mut source = YamlDirectory::open(&args.state)?;
+    let mut source = YamlDirectory::open(&args.state).context("--state")?;
+    if let Some(congestion) = &args.congestion {
+        datapath::sockets::check_congestion(congestion)
+            .with_context(|| format!("--congestion {congestion}"))?;
+    }
     let predecessor = Predecessor::find(&args.socket);
     // Without one, a taken port is found out before anything is touched.
     let early = match &predecessor {
         Some(_) => None,
         None => Some(bind_metrics(&args)?),
     };
-    if let Some(predecessor) = &predecessor {
-        tracing::info!(pid = predecessor.pid(), "taking over from the agent that is running");
-        predecessor.freeze();
-    }
+    let socket = admin::prepare(&args.socket)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let readiness = Readiness::default();
     let (recorder, collector, flows) =
@@ -93,6 +94,10 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     state.apply_all(scan.events);
     let snapshot = Arc::new(ArcSwap::new(state.snapshot()));
 
+    if let Some(predecessor) = &predecessor {
+        tracing::info!(pid = predecessor.pid(), "taking over from the agent that is running");
+        predecessor.freeze();
+    }
     let (mut datapath, events) = open_datapath(&args)?;
     if let Err(error) = datapath.start_log() {
         tracing::warn!(%error, "the kernel programs' log cannot be read");
@@ -139,7 +144,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         Some(listener) => listener,
         None => takeover::retry(Duration::from_secs(10), || bind_metrics(&args)).await?,
     };
-    let (socket, socket_file) = admin::bind(&args.socket)?;
+    let (socket, socket_file) = socket.publish()?;
     let stopping = control.stopping();
     let servers = tokio::spawn({
         let (metrics, readiness) = (metrics.clone(), readiness.clone());

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     addr::octets,
     datapath::{
-        DatapathError,
+        DatapathError, diag,
         netns::{Netns, NetnsError},
     },
     flows::record::Reason,
@@ -66,7 +66,7 @@ pub enum CaptureError {
         /// The addresses that are there.
         found: String,
     },
-    /// Two pods name one namespace: neither is captured.
+    /// Another pod names the namespace, and this one has not proved that it is its own.
     #[error("its network namespace {} is claimed by {other} too", path.display())]
     ClaimedTwice {
         /// What was named.
@@ -125,7 +125,7 @@ impl Reconciler {
         changed
     }
 
-    /// Enrolled pods of this node, but for those whose namespace another pod claims too.
+    /// Enrolled pods of this node, but for those whose namespace is, or may be, another pod's.
     fn wanted(&self) -> (BTreeMap<NamespacedName, Arc<Workload>>, BTreeMap<NamespacedName, CaptureError>) {
         let mut claims: HashMap<u64, Vec<Arc<Workload>>> = HashMap::new();
         let mut wanted = BTreeMap::new();
@@ -142,16 +142,37 @@ impl Reconciler {
         }
         let mut doubly = BTreeMap::new();
         for claimants in claims.into_values().filter(|claimants| claimants.len() > 1) {
-            for workload in &claimants {
-                let other = claimants.iter().find(|other| other.key != workload.key);
+            let rightful = self.rightful(&claimants);
+            for workload in claimants.iter().filter(|workload| Some(&workload.key) != rightful.as_ref()) {
+                let other = rightful.clone().or_else(|| {
+                    claimants.iter().find(|other| other.key != workload.key).map(|other| other.key.clone())
+                });
                 let path = workload.netns.clone().unwrap_or_default();
                 if let (Some(other), Some(_)) = (other, wanted.remove(&workload.key)) {
-                    let error = CaptureError::ClaimedTwice { path, other: other.key.clone() };
-                    doubly.insert(workload.key.clone(), error);
+                    doubly.insert(workload.key.clone(), CaptureError::ClaimedTwice { path, other });
                 }
             }
         }
         (wanted, doubly)
+    }
+
+    /// Whose a namespace is that several pods claim: the one that is captured there, which has proved it and
+    /// must not lose the mesh to a later claim; else the only one whose addresses are there.
+    fn rightful(&self, claimants: &[Arc<Workload>]) -> Option<NamespacedName> {
+        let captured = |workload: &&Arc<Workload>| {
+            self.pods.get(&workload.key).is_some_and(|captured| captured.stays(workload))
+        };
+        if let Some(workload) = claimants.iter().find(captured) {
+            return Some(workload.key.clone());
+        }
+        let at_home = |workload: &&Arc<Workload>| {
+            workload.netns.clone().is_some_and(|path| own_netns(workload, path).is_ok())
+        };
+        let mut at_home = claimants.iter().filter(at_home);
+        match (at_home.next(), at_home.next()) {
+            (Some(only), None) => Some(only.key.clone()),
+            _ => None,
+        }
     }
 
     fn note_failure(&mut self, key: &NamespacedName, error: CaptureError) {
@@ -242,7 +263,7 @@ impl Reconciler {
         let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
         let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
         taken.extend(self.adopted_ports.values());
-        taken.extend(listening_ports(netns).into_keys());
+        taken.extend(diag::sockets(netns, diag::states::LISTEN)?.iter().map(|socket| socket.local.port()));
         virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
     }
 

@@ -235,9 +235,13 @@ impl Reconciler {
         self.generation
     }
 
-    /// The identities for which certificates are needed.
-    pub fn identities(&self) -> HashSet<Identity> {
-        self.pods.values().map(|captured| captured.pod.identity.clone()).collect()
+    /// The identities for which certificates are needed, now and once `snapshot` is in force. They are to be
+    /// asked for before it is: a pod's first connection may come the moment it is captured.
+    pub fn identities(&self, snapshot: &Snapshot) -> HashSet<Identity> {
+        let captured = self.pods.values().map(|captured| captured.pod.identity.clone());
+        let own = snapshot.workloads_on_node(&self.options.node);
+        let coming = own.filter(|workload| workload.enrolled && !workload.host_network);
+        captured.chain(coming.map(|workload| workload.identity.clone())).collect()
     }
 
     fn cookies(&self) -> HashSet<u64> {

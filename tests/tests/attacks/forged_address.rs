@@ -87,3 +87,49 @@ fn the_numbers_of_a_live_direct_connection_open_nothing_for_a_forger() -> Result
     held.echo("two")?;
     Ok(())
 }
+
+/// CAP_NET_RAW is enough for IP_TRANSPARENT, with which a socket binds to any address: it dials as
+/// `transparent.py SOURCE PORT DESTINATION PORT`, and stays until its input ends.
+const TRANSPARENT: &str = "
+import socket, sys
+source, destination = (sys.argv[1], int(sys.argv[2])), (sys.argv[3], int(sys.argv[4]))
+made = socket.socket(socket.AF_INET6 if ':' in source[0] else socket.AF_INET)
+made.setsockopt(socket.IPPROTO_IP, 19, 1)
+if made.family == socket.AF_INET6: made.setsockopt(socket.IPPROTO_IPV6, 75, 1)
+made.bind(source)
+made.setblocking(False)
+made.connect_ex(destination)
+print('sent')
+sys.stdin.read()
+";
+
+#[test]
+fn a_pod_that_may_connect_is_not_vouched_for_under_another_pod_s_address() -> Result<()> {
+    let topology = Topology::with_nodes(1)?;
+    let a = topology.node("a");
+    let (cart, pay, victim) = (a.pod("shop/cart")?, a.pod("shop/pay")?, a.pod("shop/victim")?);
+    let state = topology.state();
+    state.put_all(&[Manifest::meshed("shop"), only_cart(), cart.manifest(), pay.manifest()])?;
+    state.put(&victim.manifest())?;
+    let _greets = greets(&pay)?;
+    let _agent = topology.agents()?;
+    let mut watcher = watch(&pay)?;
+
+    for (own, other, to) in
+        [(cart.v4(0), victim.v4(0), pay.v4(PORT)), (cart.v6(0), victim.v6(0), pay.v6(PORT))]
+    {
+        // The same socket with cart's own address is let in: the option alone changes nothing.
+        for (source, port, wanted) in [(own, 30_000, "syn-ack"), (other, 30_001, "rst")] {
+            let ip = source.ip().to_string();
+            let words = [ip.clone(), port.to_string(), to.ip().to_string(), to.port().to_string()];
+            let mut dialler = cart.spawn(python(TRANSPARENT, words))?;
+            dialler.wait_line("its SYN", |line| line.starts_with("sent").then_some(()))?;
+            let start = format!("{ip} {port} ");
+            let answered = watcher.wait_line("an answer", |line| {
+                line.strip_prefix(&start).map(|word| word.trim().to_owned())
+            })?;
+            assert_eq!(answered, wanted, "{source}");
+        }
+    }
+    Ok(())
+}

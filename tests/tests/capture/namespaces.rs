@@ -184,6 +184,24 @@ fn a_namespace_that_two_pods_claim_is_captured_for_neither_until_one_lets_go() -
 }
 
 #[test]
+fn a_later_claim_does_not_take_a_captured_pod_out_of_the_mesh() -> Result<()> {
+    let mut mesh = OneNode::new()?;
+    let node = mesh.topology.node("a");
+    let (pod, other) = (node.pod("shop/pod")?, node.pod("shop/other")?);
+    let _echo = mesh.server.serve(Serve::Echo, 7)?;
+    mesh.topology.state().put(&pod.manifest())?;
+    wait_captured(&mesh.agent, &pod)?;
+    let thief = Manifest::pod(&other).annotation("weir.dev/netns", &pod.netns().display().to_string());
+    mesh.topology.state().put(&thief)?;
+    let problem = problem(&mesh.agent, &other)?;
+    assert!(problem["message"].as_str().is_some_and(|words| words.contains("shop/pod too")), "{problem}");
+    assert_eq!(pod.ask(mesh.server.v4(7), "still me")?.received, "still me");
+    let flow = wait(&mut mesh.agent, &[("direction", "inbound"), ("path", "direct")])?;
+    assert_eq!(flow.text("source.identity"), "spiffe://cluster.local/ns/shop/sa/pod");
+    Ok(())
+}
+
+#[test]
 fn an_agent_is_not_ready_before_every_enrolled_pod_is_captured() -> Result<()> {
     let topology = Topology::with_nodes(1)?;
     let node = topology.node("a");

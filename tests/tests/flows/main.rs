@@ -272,7 +272,7 @@ fn istio_s_metrics_agree_with_the_flows() -> Result<()> {
         }
     }
     shop.cart.dial(shop.pay.v4(9))?;
-    let failed = [("destination_workload", "pay"), ("response_flags", "UF"), ("reporter", "source")];
+    let failed = [("destination_workload", "pay"), ("response_flags", "CONNECT"), ("reporter", "source")];
     shop.a.wait_metric("istio_tcp_connections_failed_total", &failed, 1.0)?;
     Ok(())
 }

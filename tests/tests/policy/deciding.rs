@@ -27,7 +27,7 @@ fn sources_are_told_apart_by_account_namespace_identity_and_network() -> Result<
         (from(json!({"cidrs": [cart4, format!("{cart6}/128")]})), [true, false, false]),
         (from(json!({"namespaces": ["shop"], "cidrs": ["10.244.0.0/16", "fd10::/16"]})), [true, true, false]),
     ] {
-        world.enforce(&[policy.clone()])?;
+        world.enforce(std::slice::from_ref(&policy))?;
         for (client, open) in [&world.cart, &world.other, &world.teller].into_iter().zip(who) {
             let ports = if open { ALL } else { NONE };
             world.expect(client, ports, ports).map_err(|error| error.context(policy.to_string()))?;

@@ -6,10 +6,10 @@
 use std::{collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf};
 
 use anyhow::{Context, Result};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use rustix::io::Errno;
 use serde_json::Value;
-use weir_common::Workload;
+use weir_common::{Config, Workload};
 use weir_tests::{Agent, Listener, Manifest, Node, Pod, Serve, Topology};
 
 /// The pods, each with an echo server on port 7; no agents.
@@ -101,6 +101,11 @@ pub(crate) fn pinned(node: &Node, name: &str) -> Result<MapData> {
 /// A hash map of a node's agent.
 pub(crate) fn table<K: aya::Pod, V: aya::Pod>(node: &Node, name: &str) -> Result<HashMap<MapData, K, V>> {
     Ok(HashMap::try_from(Map::HashMap(pinned(node, name)?))?)
+}
+
+/// The configuration of a node's programs.
+pub(crate) fn config(node: &Node) -> Result<Config> {
+    Ok(Array::try_from(Map::Array(pinned(node, "CONFIG")?))?.get(&0, 0)?)
 }
 
 /// The virtual port of each captured pod of a node, by cookie.

@@ -43,10 +43,9 @@ pub struct Scan {
 
 /// The directory cannot be read at all.
 #[derive(Debug, thiserror::Error)]
-#[error("state directory {path}: {error}", path = path.display())]
+#[error("state directory {path}: {error}: make it, or name another one", path = path.display())]
 pub struct OpenError {
     path: PathBuf,
-    #[source]
     error: io::Error,
 }
 

@@ -13,7 +13,10 @@ mod policy;
 mod table;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 use weir_tests::take_programs_from;
@@ -64,6 +67,9 @@ pub(crate) struct Report {
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !command::is_root() {
         bail!("network namespaces and eBPF need root: sudo -E cargo xtask bench");
+    }
+    if thread::available_parallelism()?.get() < 2 {
+        bail!("client and server need a core each");
     }
     let checkout = Checkout::find()?;
     build::agent(&checkout, packages::FOR_BENCH, true)?;

@@ -39,7 +39,8 @@ with agents under `--same-node tunnel`. Each of {rounds} rounds measures all of 
 the median over rounds of a round's figure by the same round's without a mesh, same node by same node and cross \
 node by cross node; the figures of no mesh are medians too.
 
-- Round trips and connects are one after the other on one core; a connect carries 64 bytes each way.
+- Round trips and connects are one after the other; a connect carries 64 bytes each way. Client and server are \
+kept on a core each, for HTTP too; the agents run where the scheduler puts them.
 - In bulk every socket has the congestion control that the row names: both applications' and the agents' \
 (`weir agent --congestion`). All else is on the first of those.
 - HTTP is one nginx worker that answers 64 bytes, and one wrk thread.

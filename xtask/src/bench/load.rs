@@ -18,6 +18,26 @@ pub(super) struct Load {
     program: String,
 }
 
+/// Where the one thread of a client or of a server runs. Left to the scheduler, both share a core or do not, by
+/// chance and for a whole round: then a round trip takes a third or three times as long.
+#[derive(Clone, Copy)]
+pub(super) enum Core {
+    Client,
+    Server,
+    Any,
+}
+
+impl Core {
+    /// The words before a command that keep it there.
+    pub(super) fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Client => &["taskset", "-c", "0"],
+            Self::Server => &["taskset", "-c", "1"],
+            Self::Any => &[],
+        }
+    }
+}
+
 /// What one bulk transfer came to.
 pub(super) struct Poured {
     pub(super) bytes: f64,
@@ -30,8 +50,8 @@ impl Load {
     }
 
     /// Starts `load WORDS` in a pod.
-    pub(super) fn spawn(&self, pod: &Pod, words: &[&str]) -> Result<Process> {
-        pod.spawn([self.program.as_str()].iter().chain(words))
+    pub(super) fn spawn(&self, pod: &Pod, core: Core, words: &[&str]) -> Result<Process> {
+        pod.spawn(core.words().iter().chain(&[self.program.as_str()]).chain(words))
     }
 
     /// One byte there and back: p50 and p99 in µs.
@@ -54,7 +74,8 @@ impl Load {
     ) -> Result<[f64; 2]> {
         let address = world.server(place).v4(port).to_string();
         let congestion = world.first_congestion();
-        let figures = self.run(world, &[what, &address, &time.as_millis().to_string()], congestion)?;
+        let figures =
+            self.run(world, Core::Client, &[what, &address, &time.as_millis().to_string()], congestion)?;
         Ok([number(&figures, "p50_us")?, number(&figures, "p99_us")?])
     }
 
@@ -69,13 +90,13 @@ impl Load {
     ) -> Result<Poured> {
         let address = world.server(place).v4(world.sink(congestion)).to_string();
         let words = ["bulk", &address, &time.as_millis().to_string(), &streams.to_string()];
-        let figures = self.run(world, &words, congestion)?;
+        let figures = self.run(world, Core::Any, &words, congestion)?;
         Ok(Poured { bytes: number(&figures, "bytes")?, gbit_s: number(&figures, "gbit_s")? })
     }
 
-    fn run(&self, world: &World, words: &[&str], congestion: Congestion) -> Result<Value> {
+    fn run(&self, world: &World, core: Core, words: &[&str], congestion: Congestion) -> Result<Value> {
         let words = [words, &["--congestion", congestion.name()]].concat();
-        let printed = self.spawn(world.client(), &words)?.finish()?.success()?;
+        let printed = self.spawn(world.client(), core, &words)?.finish()?.success()?;
         let figures: Value = serde_json::from_str(&printed).with_context(|| format!("load: {printed}"))?;
         ensure!(figures["congestion"] == congestion.name(), "a socket is not on {congestion}: {printed}");
         Ok(figures)
@@ -84,8 +105,9 @@ impl Load {
     /// HTTP/1.1 requests a second over so many connections.
     pub(super) fn http(&self, world: &World, place: Place, connections: usize) -> Result<f64> {
         let url = format!("http://{}/", world.server(place).v4(HTTP));
-        let words = ["wrk", "-t1", &format!("-c{connections}"), "-d1s", &url];
-        let printed = world.client().run(words)?.success()?;
+        let connections = format!("-c{connections}");
+        let words = ["wrk", "-t1", &connections, "-d1s", &url];
+        let printed = world.client().run(Core::Client.words().iter().chain(&words))?.success()?;
         ensure!(!printed.contains("Socket errors") && !printed.contains("Non-2xx"), "wrk: {printed}");
         let rate = printed.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
         let rate = rate.with_context(|| format!("wrk: {printed}"))?;

@@ -10,7 +10,7 @@ use weir_tests::{Agent, Manifest, Pod, Process, Topology, eventually, inside};
 use super::{
     cost::{self, Idle, Memory},
     figures::{Congestion, Place},
-    load::Load,
+    load::{Core, Load},
 };
 
 /// Where servers listen, in each server's pod.
@@ -120,7 +120,8 @@ impl World {
         let address = self.far.v4(IDLE).to_string();
         let mut clients = Vec::new();
         for _ in 0..count.div_ceil(IDLE_PER_PROCESS) {
-            let mut client = load.spawn(&self.client, &["idle", &address, &IDLE_PER_PROCESS.to_string()])?;
+            let mut client =
+                load.spawn(&self.client, Core::Any, &["idle", &address, &IDLE_PER_PROCESS.to_string()])?;
             client.wait_line("its connections", |line| line.contains("open").then_some(()))?;
             clients.push(client);
         }
@@ -156,7 +157,10 @@ fn serve(load: &Load, pod: &Pod, congestions: &[Congestion]) -> Result<Vec<Proce
     servers.extend(congestions.iter().map(|congestion| ("sink", sink(*congestion), *congestion)));
     let start = |(what, port, congestion): (&str, u16, Congestion)| {
         let address = pod.v4(port).to_string();
-        let mut server = load.spawn(pod, &["serve", what, &address, "--congestion", congestion.name()])?;
+        // A sink has a thread for each stream.
+        let core = if what == "sink" { Core::Any } else { Core::Server };
+        let mut server =
+            load.spawn(pod, core, &["serve", what, &address, "--congestion", congestion.name()])?;
         server.wait_line("it to listen", |line| line.starts_with("listening").then_some(()))?;
         Ok(server)
     };
@@ -171,7 +175,8 @@ fn nginx(topology: &Topology, pod: &Pod) -> Result<Process> {
     fs::write(&file, text)?;
     // In Debian's place for it, which need not be on PATH.
     let program = crate::command::find("nginx").context("nginx")?.display().to_string();
-    let server = pod.spawn([program.as_str(), "-c", &file.display().to_string()])?;
+    let server =
+        pod.spawn(Core::Server.words().iter().chain(&[program.as_str(), "-c", &file.display().to_string()]))?;
     let listens = || Ok(pod.dial_with(pod.v4(HTTP), &["--timeout", "50"])?.connected.then_some(()));
     eventually("nginx to listen", listens)?;
     Ok(server)

@@ -145,7 +145,7 @@ fn decide(ctx: &SockAddrContext, asked: Address, family: u16) -> Outcome {
         let key =
             VerdictKey { source: netns, destination: endpoint.netns, port: destination.port, family, pad: 0 };
         match verdict(settings.generation, key) {
-            Some(action::ALLOW) if direct => {
+            Some(action::ALLOW) if direct && has_agent(netns) => {
                 count(counter::DIRECT);
                 return settle(ctx, asked, port, &destination, connection::DIRECT);
             }

@@ -10,7 +10,10 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
     btf_maps::SkStorage,
-    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_sk_storage_delete, bpf_sk_storage_get},
+    helpers::generated::{
+        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release, bpf_sk_storage_delete,
+        bpf_sk_storage_get,
+    },
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash, lpm_trie::Key},
 };
@@ -50,7 +53,7 @@ pub static VOUCHED: LruHashMap<TupleKey, Voucher> = LruHashMap::with_max_entries
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
 #[btf_map]
 pub static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
 #[btf_map]
@@ -76,6 +79,23 @@ pub fn settings() -> Option<&'static Config> {
 pub fn is_open(settings: &Config) -> bool {
     settings.flags & config::OPEN != 0
         && now_ns().wrapping_sub(settings.heartbeat_ns) > settings.stale_after_ns
+}
+
+/// Whether an agent takes the connections of `netns`: a listener leaves the map when its process closes it, by
+/// whatever death. Without one nobody judges anew what was once allowed.
+#[inline(always)]
+pub fn has_agent(netns: u64) -> bool {
+    let key = ListenerKey { netns, kind: listener::OUTBOUND, worker: 0 };
+    let map = core::ptr::from_ref(&LISTENERS).cast_mut().cast();
+    // SAFETY: the map and its key; the reference that the socket comes with is given back.
+    unsafe {
+        let socket = bpf_map_lookup_elem(map, (&raw const key).cast());
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket);
+    }
+    true
 }
 
 /// Adds one to a counter and gives what it was on this CPU.

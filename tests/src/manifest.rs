@@ -146,7 +146,8 @@ impl Manifest {
     }
 
     /// A file name that no other object has.
-    pub(crate) fn file_name(&self) -> String {
+    /// The file that the object is written to.
+    pub fn file_name(&self) -> String {
         let field = |pointer: &str| self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let parts = [field("/kind"), field("/metadata/namespace"), field("/metadata/name")];
         let name: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).map(str::to_lowercase).collect();

@@ -71,6 +71,10 @@ fn without_an_agent_the_mesh_refuses_at_once_and_the_rest_goes_on() -> Result<()
     for to in [stage.far.v4(7), stage.far.v6(7), stage.far.v4_mapped(7)] {
         assert!(stage.client.dial(to)?.refused_with(Errno::CONNREFUSED), "{to}");
     }
+    // What the kernel's cache of verdicts allows is no exception.
+    for to in [stage.near.v4(7), stage.near.v6(7)] {
+        assert!(stage.client.dial(to)?.refused_with(Errno::CONNREFUSED), "{to}");
+    }
     assert_eq!(stage.client.ask(stage.plain.v4(7), "outside the mesh")?.received, "outside the mesh");
     direct.echo("without an agent")?;
 
@@ -207,6 +211,65 @@ fn a_pod_that_went_while_no_agent_ran_is_let_go_of_at_the_next_start() -> Result
 
     assert_eq!(stage.pod_pins("a")?.len(), 1);
     assert_eq!(virtual_ports(stage.node("a"))?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_cannot_be_read_about_at_a_restart_stays_closed() -> Result<()> {
+    let stage = Stage::new()?;
+    let (here, _there) = stage.agents()?;
+    let (state, near) = (stage.topology.state(), stage.near.manifest());
+    assert_eq!(stage.plain.ask(stage.near.v4(7), "before")?.received, "before");
+    here.stop()?;
+
+    state.write(&near.file_name(), "kind: Pod\nmetadata: {name: [")?;
+    let _next = stage.node("a").agent().start()?;
+
+    for from in [&stage.plain, &stage.client] {
+        assert!(from.dial(stage.near.v4(7))?.refused_with(Errno::CONNREFUSED), "to it");
+    }
+    assert!(stage.near.dial(stage.far.v4(7))?.refused_with(Errno::CONNREFUSED), "from it");
+    assert_eq!(stage.near.ask(stage.plain.v4(7), "outside")?.received, "outside");
+
+    state.put(&near)?;
+    eventually("the pod to be captured again", || connects(&stage.near, stage.far.v4(7)))?;
+    assert_eq!(stage.plain.ask(stage.near.v4(7), "after")?.received, "after");
+    Ok(())
+}
+
+#[test]
+fn what_was_closed_for_a_file_that_cannot_be_read_opens_when_the_file_is_gone() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.node("a").agent().start()?.stop()?;
+    let (state, near) = (stage.topology.state(), stage.near.manifest());
+
+    state.write(&near.file_name(), "kind: Pod\nmetadata: {name: [")?;
+    let _next = stage.node("a").agent().start()?;
+    assert_eq!(stage.pod_pins("a")?.len(), 2);
+
+    state.delete(&near)?;
+    eventually("it to be let go", || Ok((stage.pod_pins("a")?.len() == 1).then_some(())))?;
+    assert_eq!(stage.plain.ask(stage.near.v4(7), "no mesh")?.received, "no mesh");
+    assert_eq!(virtual_ports(stage.node("a"))?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_can_no_longer_be_captured_stays_closed() -> Result<()> {
+    let stage = Stage::new()?;
+    let (mut here, _there) = stage.agents()?;
+    let (state, near) = (stage.topology.state(), stage.near.manifest());
+    assert_eq!(stage.plain.ask(stage.near.v4(7), "before")?.received, "before");
+
+    // Its namespace has no such address.
+    state.put(&near.clone().set("/status/podIPs", json!([{"ip": "10.99.0.1"}])))?;
+    here.wait_log("why not", |line| line.contains("has none of its addresses").then_some(()))?;
+
+    assert!(stage.plain.dial(stage.near.v4(7))?.refused_with(Errno::CONNREFUSED));
+    assert!(stage.near.dial(stage.far.v4(7))?.refused_with(Errno::CONNREFUSED));
+
+    state.put(&near)?;
+    eventually("the pod to be captured again", || connects(&stage.near, stage.far.v4(7)))?;
     Ok(())
 }
 

@@ -144,7 +144,8 @@ impl Datapath {
         let events = Events::new(RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?)
             .map_err(|error| attach_error("EVENTS", "the runtime", error))?;
         let datapath = Self { options, directory, programs, ebpf, steering, tables, sockets };
-        give_back();
+        // aya parses the running kernel's types: some megabytes that are free again.
+        super::memory::give_back();
         Ok((datapath, events))
     }
 
@@ -238,6 +239,13 @@ impl Datapath {
             .is_ok_and(|found| found.target == netns.inode())
     }
 
+    /// Whether the steering program that is pinned for `cookie` is attached; when its namespace goes, it is not.
+    pub fn is_steered_somewhere(&self, cookie: u64) -> bool {
+        bpf::pinned(&self.pod_pin(cookie))
+            .and_then(|link| bpf::link_info(link.as_fd(), false))
+            .is_ok_and(|found| found.target != 0)
+    }
+
     /// Cookies of the namespaces that have a steering program pinned.
     pub fn steered(&self) -> Vec<u64> {
         let Ok(entries) = fs::read_dir(self.directory.join("pods")) else { return Vec::new() };
@@ -294,16 +302,6 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DatapathError> {
         program::<CgroupSockAddr>(ebpf, name)?.load()
     };
     result.map_err(|error| program_error(name, error))
-}
-
-/// Gives the memory back to the system that loading took: aya parses the running kernel's types, some
-/// megabytes that are free again but stay the allocator's.
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number, and touches only what is free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// Attaches the cgroup's programs, or puts them behind the links that are there.

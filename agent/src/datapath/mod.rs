@@ -11,6 +11,7 @@ pub mod diag;
 mod error;
 pub mod events;
 mod loader;
+pub mod memory;
 pub mod netns;
 pub mod sockets;
 mod steering;

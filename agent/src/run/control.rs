@@ -95,6 +95,7 @@ impl Control {
     pub(super) fn begin(&mut self) {
         let snapshot = self.state.snapshot();
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
+        self.reconciler.know_all(self.knows_all_pods());
         self.reconciler.adopt(snapshot);
         self.publish();
     }
@@ -176,7 +177,16 @@ impl Control {
             self.shared.certificates.want(self.reconciler.identities(&snapshot));
             self.reconciler.apply(snapshot, &changes);
         }
+        self.reconciler.know_all(self.knows_all_pods());
         self.publish();
+    }
+
+    /// Whether nothing is wrong that could hide a pod, or what enrols it.
+    fn knows_all_pods(&self) -> bool {
+        let hides = |problem: &source::Problem| {
+            problem.object.as_ref().is_none_or(|object| matches!(&*object.kind, "Pod" | "Namespace"))
+        };
+        !self.problems.iter().any(hides)
     }
 
     fn log_problems(&self, before: &[source::Problem]) {

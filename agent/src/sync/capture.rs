@@ -38,7 +38,7 @@ pub struct Captured {
     pub workload: Arc<Workload>,
     /// The loopback port of its redirected connections.
     pub virtual_port: u16,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// Why an enrolled pod is not captured. Tried again at every look.
@@ -122,6 +122,7 @@ impl Reconciler {
                 Err(error) => self.note_failure(&key, error),
             }
         }
+        self.settle_closed();
         changed
     }
 
@@ -208,20 +209,25 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Lets go of a pod: the next connection is untouched, and nothing of ours is left in its namespace.
+    /// Lets go of a pod: the next connection is untouched, and nothing of ours is left in its namespace. One
+    /// that ought to be captured still is closed instead, until it is captured again.
     fn release(&mut self, key: &NamespacedName) {
+        let closed = self.stays_closed(key);
         let Some(captured) = self.pods.remove(key) else { return };
         let cookie = captured.pod.netns.cookie();
         let why = self.why_released(key, &captured);
         let tables = &mut self.datapath.tables;
-        tables.workloads.unset(&cookie);
         for address in &captured.pod.addresses {
             let address = Address::from_octets(octets(*address));
             if tables.endpoints.desired(&address).is_some_and(|endpoint| endpoint.netns == cookie) {
                 tables.endpoints.unset(&address);
             }
         }
-        self.datapath.unsteer(cookie);
+        if closed {
+            self.closed.insert(cookie);
+        } else {
+            self.forget(cookie);
+        }
         let tables = &mut self.datapath.tables;
         for worker in 0..self.workers.count() as u32 {
             for kind in KINDS {
@@ -235,7 +241,14 @@ impl Reconciler {
         tables.set_listening(cookie, &HashMap::new());
         self.workers.remove(&captured.pod, &why);
         self.known.gone(cookie);
-        tracing::info!(pod = %key, why = &*why.detail, "released");
+        tracing::info!(pod = %key, why = &*why.detail, closed, "released");
+    }
+
+    /// Takes the hooks' knowledge of a namespace away, and the program in it.
+    pub(super) fn forget(&mut self, cookie: u64) {
+        self.datapath.tables.workloads.unset(&cookie);
+        self.datapath.unsteer(cookie);
+        self.datapath.tables.set_listening(cookie, &HashMap::new());
     }
 
     /// What the records of the pod's live connections will say.
@@ -255,14 +268,14 @@ impl Reconciler {
 
     fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
         // An adopted pod keeps its port: connections on their way are pointed at it.
-        if let Some(adopted) = self.adopted_ports.get(&netns.cookie()) {
-            return Ok(*adopted);
+        if let Some(adopted) = self.adopted.get(&netns.cookie()) {
+            return Ok(adopted.virtual_port);
         }
         // net.* below /proc/sys is the calling thread's namespace's.
         let text = netns.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range"))??;
         let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
         let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
-        taken.extend(self.adopted_ports.values());
+        taken.extend(self.adopted.values().map(|adopted| adopted.virtual_port));
         taken.extend(diag::sockets(netns, diag::states::LISTEN)?.iter().map(|socket| socket.local.port()));
         virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
     }

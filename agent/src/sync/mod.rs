@@ -5,6 +5,7 @@
 
 mod addresses;
 mod capture;
+mod closed;
 pub mod known;
 mod listeners;
 mod rejudge;
@@ -67,8 +68,12 @@ pub struct Reconciler {
     known: Known,
     snapshot: Arc<Snapshot>,
     pods: BTreeMap<NamespacedName, Captured>,
-    /// Virtual ports that an earlier agent gave, by namespace cookie.
-    adopted_ports: HashMap<u64, u16>,
+    /// What an earlier agent captured, by namespace cookie.
+    adopted: HashMap<u64, weir_common::Workload>,
+    /// Cookies of namespaces that are hooked, and have no listeners.
+    closed: HashSet<u64>,
+    /// Whether all of the source could be read.
+    complete: bool,
     failed: BTreeMap<NamespacedName, CaptureError>,
     /// Addresses that each workload has in `ENDPOINTS`.
     addresses: HashMap<NamespacedName, Vec<IpAddr>>,
@@ -89,9 +94,7 @@ impl Reconciler {
     ) -> Self {
         // Verdicts of an earlier agent are void from the first configuration on.
         let generation = datapath.tables.config().generation.wrapping_add(1);
-        let workloads = datapath.tables.workloads.actual();
-        let adopted_ports =
-            workloads.into_iter().map(|(cookie, workload)| (cookie, workload.virtual_port)).collect();
+        let adopted = datapath.tables.workloads.actual();
         Self {
             options,
             datapath,
@@ -99,7 +102,9 @@ impl Reconciler {
             known,
             snapshot,
             pods: BTreeMap::new(),
-            adopted_ports,
+            adopted,
+            closed: HashSet::new(),
+            complete: false,
             failed: BTreeMap::new(),
             addresses: HashMap::new(),
             services: HashMap::new(),
@@ -146,12 +151,13 @@ impl Reconciler {
         self.configure();
         self.refresh_node_addresses();
         self.reconcile_pods();
+        self.close_adopted();
         self.refresh_everywhere();
         self.refresh_rules();
         self.decide_all();
         let captured = self.cookies();
         for cookie in self.datapath.steered() {
-            if !captured.contains(&cookie) {
+            if !captured.contains(&cookie) && !self.closed.contains(&cookie) {
                 self.datapath.unsteer(cookie);
             }
         }

@@ -18,12 +18,15 @@ use tokio::sync::watch;
 use super::{live::Live, pod::LocalPod};
 use crate::{
     certs::{CertificateError, Certificates},
-    datapath::sockets::SocketMaker,
+    datapath::{memory, sockets::SocketMaker},
     flows::Recorder,
     identity::Credentials,
     state::Snapshot,
-    tunnel::{Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
+    tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
 };
+
+/// Connections whose end leaves too little to give back.
+const FEW: usize = 64;
 
 /// How the proxy behaves.
 #[derive(Clone, Debug)]
@@ -102,6 +105,8 @@ pub struct Worker {
     /// TLS configurations of sessions from other nodes.
     pub tls: TlsConfigs,
     stopping: watch::Sender<bool>,
+    /// Most connections at once since memory was last given back.
+    most: Cell<usize>,
     /// What of the pool's account has been added to the node's.
     published: Cell<PoolStats>,
 }
@@ -115,6 +120,7 @@ impl Worker {
             live: Rc::default(),
             tls: TlsConfigs::default(),
             stopping: watch::Sender::new(false),
+            most: Cell::default(),
             published: Cell::default(),
         })
     }
@@ -149,6 +155,17 @@ impl Worker {
         add(&counters.sessions_established, now.established, before.established);
         add(&counters.sessions_failed, now.failed, before.failed);
         self.published.set(now);
+    }
+
+    /// Gives memory back once a burst is over: spare buffers that nobody took for a while, and what connections
+    /// had that have ended.
+    pub(super) fn rest(&self) {
+        let (now, most) = (self.live.len(), self.most.get());
+        let fewer = most >= FEW && now < most / 2;
+        self.most.set(if fewer { now } else { now.max(most) });
+        if tunnel::rest() || fewer {
+            memory::give_back();
+        }
     }
 
     /// The credentials of a pod, waited for if they are its first.

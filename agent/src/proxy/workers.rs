@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
 
-/// How often a worker adds what its pool did to the node's account.
+/// How often a worker adds what its pool did to the node's account, and frees what it has no use for.
 const PUBLISH: Duration = Duration::from_secs(1);
 
 /// Commands that may wait for a worker.
@@ -157,6 +157,7 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
             Some(_) = tasks.join_next() => continue,
             _ = publish.tick() => {
                 worker.publish();
+                worker.rest();
                 continue;
             }
         };

@@ -21,8 +21,10 @@ pub(super) const FRAME: u32 = 64 * 1024 + 247;
 pub const CHUNK: usize = 2 * FRAME as usize;
 /// Reads of at most this many bytes are copied out of their buffer, so that waiting bytes do not hold it.
 const SMALL: usize = 4 * 1024;
-/// Most free buffers of one size that a worker keeps.
+/// Most spare buffers of one use that a worker keeps.
 const KEPT: usize = 4;
+/// Largest buffer of [`Use::Outgoing`] that it keeps, in bytes.
+const LARGEST_OUTGOING: usize = 1024 * 1024;
 
 /// What a buffer is for, which is how large it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,40 +33,76 @@ pub(super) enum Use {
     Chunk,
     /// TLS records read from a socket.
     Records,
+    /// TLS records that wait for a socket: grows with need, from nothing.
+    Outgoing,
 }
 
 impl Use {
+    /// Of a buffer that is new, in bytes.
     pub(super) fn size(self) -> usize {
         match self {
             Self::Chunk => CHUNK,
             Self::Records => 256 * 1024,
+            Self::Outgoing => 0,
+        }
+    }
+
+    /// Whether a worker keeps `buffer` for later.
+    fn keeps(self, buffer: &[u8]) -> bool {
+        match self {
+            Self::Chunk | Self::Records => buffer.len() == self.size(),
+            Self::Outgoing => (1..=LARGEST_OUTGOING).contains(&buffer.len()),
         }
     }
 }
 
-thread_local! {
-    static FREE: RefCell<[Vec<Vec<u8>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+/// A worker's buffers that nobody uses at the moment.
+#[derive(Default)]
+struct Spare {
+    buffers: [Vec<Vec<u8>>; 3],
+    /// Whether one was taken since [`rest`] looked.
+    taken: bool,
 }
 
-/// A buffer of the size that `purpose` has, initialised, from the worker's pool.
+thread_local! {
+    static SPARE: RefCell<Spare> = RefCell::default();
+}
+
+/// A buffer for `purpose`, initialised, from the worker's pool.
 pub(super) fn take(purpose: Use) -> Vec<u8> {
-    let free = FREE.with_borrow_mut(|free| free[purpose as usize].pop());
-    free.unwrap_or_else(|| vec![0; purpose.size()])
+    let spare = SPARE.with_borrow_mut(|spare| {
+        spare.taken = true;
+        spare.buffers[purpose as usize].pop()
+    });
+    spare.unwrap_or_else(|| vec![0; purpose.size()])
 }
 
 /// Gives a buffer back to the worker's pool.
 pub(super) fn give(purpose: Use, buffer: Vec<u8>) {
-    if buffer.len() != purpose.size() {
+    if !purpose.keeps(&buffer) {
         return;
     }
     // While the thread ends the pool may be gone already; then the buffer just goes too.
-    let _ = FREE.try_with(|free| {
-        if let Ok(mut free) = free.try_borrow_mut()
-            && free[purpose as usize].len() < KEPT
+    let _ = SPARE.try_with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.buffers[purpose as usize].len() < KEPT
         {
-            free[purpose as usize].push(buffer);
+            spare.buffers[purpose as usize].push(buffer);
         }
     });
+}
+
+/// Frees the worker's spare buffers if none was taken since the last call; whether there were any. For quiet
+/// moments: whoever needs one next has its pages to fault in.
+pub fn rest() -> bool {
+    SPARE.with_borrow_mut(|spare| {
+        if std::mem::take(&mut spare.taken) {
+            return false;
+        }
+        let any = spare.buffers.iter().any(|buffers| !buffers.is_empty());
+        spare.buffers = Default::default();
+        any
+    })
 }
 
 /// Bytes on their way into a tunnel. Its buffer returns to the worker's pool when the bytes are encrypted.
@@ -150,6 +188,15 @@ mod tests {
             panic!("a slice is always ready");
         };
         assert_eq!((chunk.chunk(), chunk.bytes.len()), (&b"x"[..], 1));
+    }
+
+    #[test]
+    fn a_worker_at_rest_keeps_no_buffer() {
+        give(Use::Records, take(Use::Records));
+        assert!(!rest(), "one was taken just now");
+        assert!(rest());
+        assert!(!rest(), "it is gone");
+        assert!(SPARE.with_borrow(|spare| spare.buffers.iter().all(Vec::is_empty)));
     }
 
     #[test]

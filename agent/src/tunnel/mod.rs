@@ -20,7 +20,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use buffers::{CHUNK, Chunk};
+pub use buffers::{CHUNK, Chunk, rest};
 pub use error::{Bound, SessionError, TunnelError};
 pub use headers::{Baggage, ConnectRequest, HeaderError, Refusal, RefusalStatus, WorkloadType};
 pub use pool::{Pool, PoolKey, PoolOptions, PoolStats};

@@ -149,7 +149,7 @@ impl<S: Side> Records<S> {
         self.sent += count;
         if self.sent == self.filled {
             (self.sent, self.filled) = (0, 0);
-            give_outgoing(std::mem::take(&mut self.outgoing));
+            give(Use::Outgoing, std::mem::take(&mut self.outgoing));
         }
     }
 
@@ -236,7 +236,7 @@ impl<S: Side> Records<S> {
 
 impl<S> Drop for Records<S> {
     fn drop(&mut self) {
-        give_outgoing(std::mem::take(&mut self.outgoing));
+        give(Use::Outgoing, std::mem::take(&mut self.outgoing));
     }
 }
 
@@ -270,7 +270,7 @@ struct Outgoing<'a> {
 impl Outgoing<'_> {
     fn reserve(&mut self, more: usize) {
         if self.bytes.is_empty() {
-            *self.bytes = take_outgoing();
+            *self.bytes = take(Use::Outgoing);
         }
         if *self.filled + more > self.bytes.len() && *self.sent > 0 {
             self.bytes.copy_within(*self.sent..*self.filled, 0);
@@ -319,30 +319,6 @@ fn needed_to_encrypt(error: EncryptError) -> Needed {
         EncryptError::InsufficientSize(needed) => Needed::Space(needed.required_size),
         EncryptError::EncryptExhausted => Needed::Failed("the traffic keys are used up"),
     }
-}
-
-/// Largest buffer for what waits to be sent that a worker keeps when it is empty.
-const KEPT_OUTGOING: usize = 1024 * 1024;
-
-thread_local! {
-    static FREE_OUTGOING: std::cell::RefCell<Vec<Vec<u8>>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
-fn take_outgoing() -> Vec<u8> {
-    FREE_OUTGOING.with_borrow_mut(Vec::pop).unwrap_or_default()
-}
-
-fn give_outgoing(buffer: Vec<u8>) {
-    if buffer.is_empty() || buffer.len() > KEPT_OUTGOING {
-        return;
-    }
-    let _ = FREE_OUTGOING.try_with(|free| {
-        if let Ok(mut free) = free.try_borrow_mut()
-            && free.len() < 2
-        {
-            free.push(buffer);
-        }
-    });
 }
 
 /// Bytes of the socket that are not decrypted yet. While a connection waits for the rest of a record, the

@@ -2,7 +2,10 @@
 //!
 //! Entry point: [`CHECKS`].
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    net::TcpListener,
+};
 
 use anyhow::{Result, ensure};
 use weir_agent::datapath::diag;
@@ -17,6 +20,7 @@ use super::{
 /// In this order or any other.
 pub(super) const CHECKS: &[Check] = &[
     ("an allowed connection goes straight, past a strict pod's refusal of plaintext", direct),
+    ("an allowed connection is refused while no agent listens", deserted),
     ("its end is told at both ends with every byte", counted),
     ("what nobody vouches for is refused, though it bears the allowed pod's address", unvouched),
     ("a refusal is ECONNREFUSED at once, and told", denied),
@@ -25,16 +29,17 @@ pub(super) const CHECKS: &[Check] = &[
     ("a connection is ended from outside", destroyed),
 ];
 
-/// Both enrolled, on this node, the server strict, and a verdict about all ports.
-fn pair(machine: &mut Machine, action: u32) -> Result<()> {
+/// Both enrolled, on this node, the server strict, and a verdict about all ports; gives the agent's listener.
+fn pair(machine: &mut Machine, action: u32) -> Result<TcpListener> {
     machine.enrol_client(0)?;
     machine.enrol_server(workload::STRICT)?;
     machine.mesh_server(true)?;
-    machine.decide(machine.client.cookie(), ANY_PORT, action)
+    machine.decide(machine.client.cookie(), ANY_PORT, action)?;
+    machine.agent_listens(|machine| &machine.client, listener::OUTBOUND)
 }
 
 fn direct(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::ALLOW)?;
+    let _agent = pair(machine, action::ALLOW)?;
     let application = machine.server.listen(8080)?;
     let before = machine.counted(counter::DIRECT)?;
     for (ip, own) in [(machine.server.v4(), machine.client.v4()), (machine.server.v6(), machine.client.v6())]
@@ -47,8 +52,19 @@ fn direct(machine: &mut Machine) -> Result<()> {
     same("counted", machine.counted(counter::DIRECT)? - before, 2)
 }
 
+fn deserted(machine: &mut Machine) -> Result<()> {
+    let agent = pair(machine, action::ALLOW)?;
+    let _application = machine.server.listen(8080)?;
+    machine.client.connect(machine.server.v4(), 8080)?;
+    drop(agent);
+    refused(machine.client.dial(machine.server.v4(), 8080)?)?;
+    refused(machine.client.dial(machine.server.v6(), 8080)?)?;
+    let told = machine.event(event::AGENT_UNAVAILABLE, |_| true)?;
+    same("whose", told.netns, machine.client.cookie())
+}
+
 fn counted(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::ALLOW)?;
+    let _agent = pair(machine, action::ALLOW)?;
     let application = machine.server.listen(8080)?;
     let app = machine.client.connect(machine.server.v4(), 8080)?;
     let taken = accept(&application)?;
@@ -69,7 +85,7 @@ fn counted(machine: &mut Machine) -> Result<()> {
 }
 
 fn unvouched(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::ALLOW)?;
+    let _agent = pair(machine, action::ALLOW)?;
     let _application = machine.server.listen(8080)?;
     // The hooks leave the agent's socket alone, so none of them vouches for it.
     refused(machine.agent_dials(machine.server.v4(), 8080)?)?;
@@ -77,7 +93,7 @@ fn unvouched(machine: &mut Machine) -> Result<()> {
 }
 
 fn denied(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::DENY)?;
+    let _agent = pair(machine, action::DENY)?;
     let application = machine.server.listen(8080)?;
     let before = machine.counted(counter::DENIED)?;
     for ip in [machine.server.v4(), machine.server.v6()] {
@@ -93,7 +109,7 @@ fn denied(machine: &mut Machine) -> Result<()> {
 }
 
 fn by_port(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::DENY)?;
+    let _agent = pair(machine, action::DENY)?;
     machine.decide(machine.client.cookie(), 8081, action::ALLOW)?;
     let (_denied, allowed) = (machine.server.listen(8080)?, machine.server.listen(8081)?);
     refused(machine.client.dial(machine.server.v4(), 8080)?)?;
@@ -101,7 +117,7 @@ fn by_port(machine: &mut Machine) -> Result<()> {
 }
 
 fn stale(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::ALLOW)?;
+    let _agent = pair(machine, action::ALLOW)?;
     machine.configure(0)?;
     let _application = machine.server.listen(8080)?;
     // Nothing is known of it any more: it goes to the agent, which decides.
@@ -110,7 +126,7 @@ fn stale(machine: &mut Machine) -> Result<()> {
 }
 
 fn destroyed(machine: &mut Machine) -> Result<()> {
-    pair(machine, action::ALLOW)?;
+    let _agent = pair(machine, action::ALLOW)?;
     let application = machine.server.listen(8080)?;
     let app = machine.client.connect(machine.server.v4(), 8080)?;
     let mut taken = accept(&application)?;

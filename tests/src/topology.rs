@@ -147,9 +147,11 @@ impl Node {
             ("net/ipv6/conf/all/forwarding", "1"),
             ("net/ipv6/conf/default/accept_dad", "0"),
         ];
+        // With an address of its own: a bridge that has none takes its lowest port's, a new one when a pod comes, and
+        // what pods send to the old one is lost until they ask again.
         let bridge = format!(
             "link set lo up\n\
-             link add pods type bridge forward_delay 0 mcast_snooping 0\n\
+             link add pods address 02:00:00:00:00:01 type bridge forward_delay 0 mcast_snooping 0\n\
              addr add 10.244.{number}.1/24 dev pods\n\
              addr add fd10:244:{number}::1/64 dev pods nodad\n\
              link set pods up\n"

@@ -117,6 +117,9 @@ print(json.dumps({{'virtual': port, 'listening': found, 'ends': ends}}))"
     mesh.a.wait_flow("a refusal", |flow| {
         flow.is(&[("source.pod", "cart"), ("verdict", "denied"), ("reason", "not_redirected")])
     })?;
+    mesh.a.wait_flow("the connection that was to find the virtual port", |flow| {
+        flow.is(&[("source.pod", "cart"), ("verdict", "forwarded")])
+    })?;
     let carried = mesh.a.flows()?.iter().filter(|flow| flow.text("verdict") == "forwarded").count();
     assert_eq!(carried, 1, "only the connection that was to find the virtual port");
     Ok(())

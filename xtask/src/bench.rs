@@ -151,12 +151,13 @@ impl Worlds {
     }
 
     /// Every place, in the order in which a round visits them.
-    fn places(&self) -> [(Place, &World); 5] {
+    fn places(&self) -> [(Place, &World); 6] {
         [
             (Place::PlainNear, &self.plain),
             (Place::Direct, &self.meshed),
             (Place::NearTunnel, &self.tunnelled),
             (Place::PlainFar, &self.plain),
+            (Place::FarRelays, &self.plain),
             (Place::FarTunnel, &self.meshed),
         ]
     }

@@ -2,7 +2,8 @@
 //!
 //! `load serve WHAT ADDRESS` prints `listening ADDRESS` and serves: `echo` returns what it reads; `answer`
 //! takes connections one by one, returns 64 bytes and closes; `sink` reads to the end and writes how
-//! many bytes that were; `idle` writes one byte and keeps the connection.
+//! many bytes that were; `idle` writes one byte and keeps the connection. `load relay ADDRESS=TARGET…` copies
+//! between the connections that it takes and those that it makes, all on one thread.
 //! `load ping ADDRESS MS` measures one-byte round trips, `load connect ADDRESS MS` connect + 64 bytes each way +
 //! close, `load bulk ADDRESS MS STREAMS` bytes to a sink, `load idle ADDRESS COUNT` opens connections, prints
 //! how many, and keeps them to the end of its input. Each prints one JSON object. `--congestion NAME` sets
@@ -13,6 +14,7 @@ use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
+    rc::Rc,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -50,12 +52,15 @@ fn run(args: &[String]) -> Result<()> {
     }
     raise_limit()?;
     match words[..] {
+        ["relay", ref pairs @ ..] => relays(sockets, pairs),
         ["serve", what, address] => serve(&sockets, what, address.parse()?),
         ["ping", address, time] => ping(&sockets, address.parse()?, millis(time)?),
         ["connect", address, time] => connects(&sockets, address.parse()?, millis(time)?),
         ["bulk", address, time, streams] => bulk(sockets, address.parse()?, millis(time)?, streams.parse()?),
         ["idle", address, count] => idle(&sockets, address.parse()?, count.parse()?),
-        _ => bail!("serve WHAT ADDRESS | ping, connect ADDRESS MS | bulk ADDRESS MS N | idle ADDRESS N"),
+        _ => bail!(
+            "serve WHAT ADDRESS | relay ADDRESS=TARGET… | ping, connect ADDRESS MS | bulk ADDRESS MS N | idle ADDRESS N"
+        ),
     }
 }
 
@@ -176,6 +181,38 @@ fn connects(sockets: &Sockets, address: SocketAddr, time: Duration) -> Result<()
     let took = timed(time, one)?;
     report(&sockopt::tcp_congestion(sockets.new_socket(address)?)?, &took);
     Ok(())
+}
+
+/// Relays until it is ended.
+fn relays(sockets: Sockets, pairs: &[&str]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (sockets, local) = (Rc::new(sockets), tokio::task::LocalSet::new());
+    for pair in pairs {
+        let (address, target) = pair.split_once('=').context("ADDRESS=TARGET")?;
+        let listener = sockets.listen(address.parse()?)?;
+        listener.set_nonblocking(true)?;
+        local.spawn_local(relay(sockets.clone(), listener, target.parse()?));
+    }
+    println!("listening");
+    runtime.block_on(local.run_until(std::future::pending()))
+}
+
+async fn relay(sockets: Rc<Sockets>, listener: TcpListener, target: SocketAddr) -> Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (mut near, _) = listener.accept().await?;
+        let sockets = sockets.clone();
+        tokio::task::spawn_local(async move {
+            let far = TcpStream::from(sockets.new_socket(target)?);
+            far.set_nonblocking(true)?;
+            let far = tokio::net::TcpSocket::from_std_stream(far);
+            let mut far = far.connect(target).await?;
+            near.set_nodelay(true)?;
+            far.set_nodelay(true)?;
+            tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, CHUNK, CHUNK).await?;
+            anyhow::Ok(())
+        });
+    }
 }
 
 /// Does `one` again and again for `time`; how long each took, shortest first.

@@ -44,6 +44,8 @@ kept on a core each, for HTTP too; the agents run where the scheduler puts them.
 - In bulk every socket has the congestion control that the row names: both applications' and the agents' \
 (`weir agent --congestion`). All else is on the first of those.
 - HTTP is one nginx worker that answers 64 bytes, and one wrk thread.
+- Two plain relays, one in each pod of the far path, copy bytes in user space and do nothing else, without TLS, mesh \
+or policy (`load relay`, one thread each): what a proxy on either node costs here before it does any work.
 - Processor time is that of both agents together, user and system, by 10⁹ bytes carried.
 - An idle connection is one that was made from one node to the other, carried a byte, and does nothing.
 

@@ -19,6 +19,8 @@ pub(super) enum Place {
     PlainFar,
     /// Other node over mutual TLS.
     FarTunnel,
+    /// Other node through two relays in user space, without a mesh and without TLS: what any pair of proxies pays.
+    FarRelays,
 }
 
 impl Place {
@@ -29,7 +31,7 @@ impl Place {
 
     /// Whether the server is on the other node.
     pub(super) fn is_far(self) -> bool {
-        matches!(self, Self::PlainFar | Self::FarTunnel)
+        matches!(self, Self::PlainFar | Self::FarTunnel | Self::FarRelays)
     }
 }
 

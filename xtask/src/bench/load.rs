@@ -72,7 +72,7 @@ impl Load {
         port: u16,
         time: Duration,
     ) -> Result<[f64; 2]> {
-        let address = world.server(place).v4(port).to_string();
+        let address = world.address(place, port).to_string();
         let congestion = world.first_congestion();
         let figures =
             self.run(world, Core::Client, &[what, &address, &time.as_millis().to_string()], congestion)?;
@@ -88,7 +88,7 @@ impl Load {
         streams: usize,
         congestion: Congestion,
     ) -> Result<Poured> {
-        let address = world.server(place).v4(world.sink(congestion)).to_string();
+        let address = world.address(place, world.sink(congestion)).to_string();
         let words = ["bulk", &address, &time.as_millis().to_string(), &streams.to_string()];
         let figures = self.run(world, Core::Any, &words, congestion)?;
         Ok(Poured { bytes: number(&figures, "bytes")?, gbit_s: number(&figures, "gbit_s")? })
@@ -104,7 +104,7 @@ impl Load {
 
     /// HTTP/1.1 requests a second over so many connections.
     pub(super) fn http(&self, world: &World, place: Place, connections: usize) -> Result<f64> {
-        let url = format!("http://{}/", world.server(place).v4(HTTP));
+        let url = format!("http://{}/", world.address(place, HTTP));
         let connections = format!("-c{connections}");
         let words = ["wrk", "-t1", &connections, "-d1s", &url];
         let printed = world.client().run(Core::Client.words().iter().chain(&words))?.success()?;

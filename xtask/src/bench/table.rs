@@ -26,6 +26,7 @@ pub(super) fn render(report: &Report) -> String {
         "goal",
         "same node, mTLS",
         "no mesh, cross node",
+        "two plain relays",
         "cross node, mTLS",
         "goal",
     ]);
@@ -77,6 +78,7 @@ fn row(report: &Report, figure: Figure) -> Vec<String> {
         goal(Place::Direct),
         ratio(Place::NearTunnel),
         plain(Place::PlainFar),
+        ratio(Place::FarRelays),
         ratio(Place::FarTunnel),
         goal(Place::FarTunnel),
     ]

@@ -2,7 +2,7 @@
 //!
 //! Entry points: [`World::new`], [`World::start_agents`]. Servers run before and through the agents' lives.
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use weir_tests::{Agent, Manifest, Pod, Process, Topology, eventually, inside};
@@ -19,6 +19,9 @@ pub(super) const ANSWER: u16 = 7002;
 const SINK: u16 = 7100;
 const IDLE: u16 = 7003;
 pub(super) const HTTP: u16 = 8080;
+
+/// Added to a port: where the relay in front of its server listens.
+const RELAY: u16 = 1000;
 
 /// Idle connections of one process: it opens them within the harness' limit on any machine.
 const IDLE_PER_PROCESS: usize = 1000;
@@ -69,6 +72,7 @@ impl World {
             servers.extend(serve(load, pod, congestions)?);
             servers.push(nginx(&topology, pod)?);
         }
+        servers.extend(relays(load, (&client, &far), congestions)?);
         let congestions = congestions.to_vec();
         Ok(Self { agents: Vec::new(), _servers: servers, client, near, far, congestions, topology })
     }
@@ -91,8 +95,13 @@ impl World {
         &self.client
     }
 
-    pub(super) fn server(&self, place: Place) -> &Pod {
-        if place.is_far() { &self.far } else { &self.near }
+    /// What a client connects to for what is served at `port`.
+    pub(super) fn address(&self, place: Place, port: u16) -> SocketAddr {
+        match place {
+            Place::FarRelays => relay_address(port),
+            _ if place.is_far() => self.far.v4(port),
+            _ => self.near.v4(port),
+        }
     }
 
     pub(super) fn first_congestion(&self) -> Congestion {
@@ -139,6 +148,37 @@ impl World {
         })?;
         Ok(Idle { connections, before, with_all, after: self.memory()? })
     }
+}
+
+/// Where the relay in the client's pod takes connections to `port`.
+fn relay_address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// A relay in each of two pods, one behind the other, for every port that is measured; one pair for each
+/// congestion control.
+fn relays(load: &Load, (client, far): (&Pod, &Pod), congestions: &[Congestion]) -> Result<Vec<Process>> {
+    let mut processes = Vec::new();
+    for congestion in congestions {
+        let mut ports = vec![sink(*congestion)];
+        if congestion == &congestions[0] {
+            ports.extend([ECHO, ANSWER, HTTP]);
+        }
+        let behind = |port: u16| far.v4(port + RELAY);
+        let in_far: Vec<String> =
+            ports.iter().map(|port| format!("{}={}", behind(*port), far.v4(*port))).collect();
+        let in_client: Vec<String> =
+            ports.iter().map(|port| format!("{}={}", relay_address(*port), behind(*port))).collect();
+        for (pod, pairs) in [(far, in_far), (client, in_client)] {
+            let options = ["--congestion", congestion.name()];
+            let words: Vec<&str> =
+                ["relay"].into_iter().chain(pairs.iter().map(String::as_str)).chain(options).collect();
+            let mut relay = load.spawn(pod, Core::Any, &words)?;
+            relay.wait_line("it to listen", |line| line.starts_with("listening").then_some(()))?;
+            processes.push(relay);
+        }
+    }
+    Ok(processes)
 }
 
 fn sink(congestion: Congestion) -> u16 {

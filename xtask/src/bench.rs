@@ -43,6 +43,9 @@ pub(crate) struct Options {
     strict: bool,
 }
 
+/// Until memory at rest is looked at.
+const REST: Duration = Duration::from_secs(4);
+
 /// How long and how often.
 pub(crate) struct Plan {
     rounds: usize,
@@ -120,6 +123,8 @@ fn measure(checkout: &Checkout, load: &Load, plan: &Plan, quick: bool) -> Result
             worlds.throughput(load, plan, *congestion, &mut samples, &mut costs)?;
         }
         if index == 0 {
+            costs.right_after_load = worlds.meshed.memory()?;
+            thread::sleep(REST);
             costs.after_load = worlds.meshed.memory()?;
         }
     }

@@ -6,14 +6,24 @@
 mod incoming;
 mod options;
 
-use std::{cell::RefCell, future::Future, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use h2::{RecvStream, server::SendResponse};
 use http::Request;
 use rustls::{CertificateError, Error, ServerConfig, server::UnbufferedServerConnection};
 use tokio::{
     net::TcpStream,
-    task::JoinSet,
+    sync::Notify,
+    task::spawn_local,
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -34,7 +44,7 @@ type Connection = h2::server::Connection<Shared<UnbufferedServerConnection>, Chu
 
 /// Takes one session in on `socket` and calls `handler` for each stream, in a task of its own, until the
 /// session ends. When `shutdown` is ready, no new streams are taken and those there are have the time that it
-/// gives to end; then the session is reset. Dropping the future ends all at once.
+/// gives to end; then the session is reset. Dropping the future ends the session, which its streams are told.
 ///
 /// # Errors
 /// Why the session was refused, or ended other than by either side's wish.
@@ -60,15 +70,14 @@ where
         timeout_at(deadline, preface).await.map_err(late)?.map_err(|error| broken(&error))?;
     let wire = tls.wire();
     let session = Rc::new(Session { peer, tls: info, wire: wire.clone(), end: Rc::new(RefCell::new(None)) });
-    let mut streams = JoinSet::new();
+    let handlers = Rc::new(Handlers::default());
     let health = Health::new(wire.clone());
     let ping_pong = connection.ping_pong();
     let times = HealthOptions { interval: options.ping_interval, timeout: options.ping_timeout };
     let outcome = {
         let mut accept = |request, respond| {
-            while streams.try_join_next().is_some() {}
             if let Some(incoming) = Incoming::new(request, respond, &session) {
-                streams.spawn_local(handler(incoming));
+                handlers.spawn(handler(incoming));
             }
         };
         tokio::select! {
@@ -87,8 +96,46 @@ where
     drop((connection, tls));
     wire.wake();
     // Every stream has ended with its session; the handlers still have that to record.
-    while streams.join_next().await.is_some() {}
+    handlers.ended().await;
     outcome
+}
+
+/// The tasks of a session's streams. A count is all that is kept: a task's memory goes when it ends, which in a set
+/// it would not do before the set is looked at.
+#[derive(Default)]
+struct Handlers {
+    running: Cell<usize>,
+    none: Notify,
+}
+
+impl Handlers {
+    fn spawn(self: &Rc<Self>, handler: impl Future<Output = ()> + 'static) {
+        self.running.set(self.running.get() + 1);
+        let running = Running(self.clone());
+        drop(spawn_local(async move {
+            let _running = running;
+            handler.await;
+        }));
+    }
+
+    async fn ended(&self) {
+        while self.running.get() > 0 {
+            self.none.notified().await;
+        }
+    }
+}
+
+/// One of them; it ends with its task, by whatever way.
+struct Running(Rc<Handlers>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let left = self.0.running.get() - 1;
+        self.0.running.set(left);
+        if left == 0 {
+            self.0.none.notify_one();
+        }
+    }
 }
 
 async fn handshake(

@@ -20,6 +20,8 @@ pub(super) struct Costs {
     /// When they were ready.
     pub(super) at_start: Memory,
     /// After all rounds of the first phase.
+    pub(super) right_after_load: Memory,
+    /// The same, once the agents had come to rest.
     pub(super) after_load: Memory,
     pub(super) idle: Option<Idle>,
     poured: BTreeMap<(Place, usize, Congestion), (Duration, f64)>,
@@ -30,7 +32,7 @@ pub(super) struct Idle {
     pub(super) connections: usize,
     pub(super) before: Memory,
     pub(super) with_all: Memory,
-    /// When the last one had ended.
+    /// When the last one had ended, and the agents had come to rest.
     pub(super) after: Memory,
 }
 

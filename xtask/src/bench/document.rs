@@ -47,10 +47,12 @@ kept on a core each, for HTTP too; the agents run where the scheduler puts them.
 - Two plain relays, one in each pod of the far path, copy bytes in user space and do nothing else, without TLS, mesh \
 or policy (`load relay`, one thread each): what a proxy on either node costs here before it does any work.
 - Processor time is that of both agents together, user and system, by 10⁹ bytes carried.
+- The agents are at rest {rest} s after the load: they give back what a burst needed.
 - An idle connection is one that was made from one node to the other, carried a byte, and does nothing.
 
 ",
         took = report.took.as_secs_f64(),
+        rest = super::REST.as_secs(),
         cores = machine.cores,
         processor = machine.processor,
         kernel = machine.kernel,

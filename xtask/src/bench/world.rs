@@ -2,12 +2,13 @@
 //!
 //! Entry points: [`World::new`], [`World::start_agents`]. Servers run before and through the agents' lives.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use weir_tests::{Agent, Manifest, Pod, Process, Topology, eventually, inside};
 
 use super::{
+    REST,
     cost::{self, Idle, Memory},
     figures::{Congestion, Place},
     load::{Core, Load},
@@ -146,6 +147,7 @@ impl World {
             let all = self.agents.iter().map(ended).collect::<Result<Vec<_>>>()?;
             Ok(all.into_iter().all(|ended| ended).then_some(()))
         })?;
+        thread::sleep(REST);
         Ok(Idle { connections, before, with_all, after: self.memory()? })
     }
 }

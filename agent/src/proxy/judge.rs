@@ -41,13 +41,16 @@ pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
             }
         }
         Subject::Outbound { destination: None, .. } => None,
-        Subject::Inbound { pod, source, address, port } => {
+        Subject::Inbound { pod, source, address, port, by_request } => {
             let workload = snapshot.workload(&pod.key)?;
             if !workload.enrolled {
                 return None;
             }
             if source.is_none() && workload.mtls == Mtls::Strict {
                 return Some(ending(format!("{} now refuses plaintext", pod.key), None));
+            }
+            if by_request.get() && snapshot.applicable(workload).needs_layer7() {
+                return None;
             }
             let decision = inbound(snapshot, workload, source.as_ref(), *address, *port);
             (!decision.allowed).then(|| {

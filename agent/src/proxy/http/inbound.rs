@@ -23,7 +23,7 @@ use super::{
     io::{FromTunnel, IntoTunnel, Reader, Writer},
     message::RequestHead,
     parse::Malformed,
-    serve::{Done, DoneBy, Handler, Refused, Served, serve},
+    serve::{Done, DoneBy, Handler, Refused, Served, Server, over, serve},
     sniff::{Protocol, sniff},
 };
 use crate::{
@@ -81,37 +81,81 @@ impl Inbound<'_> {
         W: AsyncWrite + Unpin,
     {
         let mut client = End { reader: Reader::new(read), writer: Writer::new(write) };
-        let (outcome, protocol) = match timeout(FIRST, first(&mut client.reader)).await {
-            Ok(Ok(Some(Protocol::Http1))) => (of_served(serve(&mut client, self).await), "http/1.1"),
-            Ok(Ok(Some(Protocol::Http2))) => {
-                let words = "requests over HTTP/2 are not judged yet";
-                (Outcome::denied(Reason::PolicyDenied, words, None), "http/2")
-            }
-            Ok(Ok(_)) | Err(_) => (self.as_tcp(&mut client).await, "tcp"),
-            Ok(Err(error)) => (Outcome::failed(Reason::Reset, error.to_string()), "tcp"),
-        };
+        let (outcome, protocol) = self.carried(&mut client).await;
         Carried { outcome, protocol, bytes: (client.reader.count, client.writer.count) }
     }
 
-    /// Judged without a request; carried as it is.
-    async fn as_tcp<R, W>(&self, client: &mut End<R, W>) -> Outcome
+    async fn carried<R, W>(&self, client: &mut End<R, W>) -> (Outcome, &'static str)
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        // From here on a change of policy judges it as any other connection.
+        let without = self.decide(None);
+        if !without.as_ref().is_none_or(|decision| decision.allowed) {
+            // Only a request can be allowed, so nothing is done before there is one.
+            return match timeout(FIRST, first(&mut client.reader)).await {
+                Ok(Ok(Some(protocol @ (Protocol::Http1 | Protocol::Http2)))) => {
+                    self.as_requests(protocol, client, None).await
+                }
+                Ok(Err(error)) => (Outcome::failed(Reason::Reset, error.to_string()), "tcp"),
+                Ok(Ok(_)) | Err(_) => {
+                    let policy = without.and_then(|decision| decision.by).as_ref().map(PolicyRef::from);
+                    let words = "not HTTP, which the policy asks for";
+                    (Outcome::denied(Reason::PolicyDenied, words, policy), "tcp")
+                }
+            };
+        }
+        let mut server = match self.connect().await {
+            Ok(socket) => over(socket),
+            Err(error) => return (Outcome::failed(error.reason(), error.to_string()), "tcp"),
+        };
+        // Whoever speaks first says what it is: a server that does, speaks no HTTP.
+        let spoken = tokio::select! {
+            spoken = first(&mut client.reader) => spoken,
+            _ = server.reader.fill() => Ok(None),
+        };
+        match spoken {
+            Ok(Some(protocol @ (Protocol::Http1 | Protocol::Http2))) => {
+                self.as_requests(protocol, client, Some(server)).await
+            }
+            Ok(_) => (self.as_tcp(client, server).await, "tcp"),
+            Err(error) => (Outcome::forwarded_until(Reason::Reset, error.to_string()), "tcp"),
+        }
+    }
+
+    async fn as_requests<R, W>(
+        &self,
+        protocol: Protocol,
+        client: &mut End<R, W>,
+        server: Option<Server>,
+    ) -> (Outcome, &'static str)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if protocol == Protocol::Http2 {
+            let words = "requests over HTTP/2 are not judged yet";
+            return (Outcome::denied(Reason::PolicyDenied, words, None), "http/2");
+        }
+        let outcome = match serve(client, server, self).await {
+            Served::Clean => Outcome::forwarded(),
+            Served::Broken(why) => Outcome::forwarded_until(Reason::Reset, why),
+        };
+        (outcome, "http/1.1")
+    }
+
+    /// Carried as it is, and judged from now on as any other connection.
+    async fn as_tcp<R, W>(&self, client: &mut End<R, W>, mut server: Server) -> Outcome
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
         self.by_request.set(false);
-        let decision = self.decide(None);
-        if !decision.is_none_or(|decision| decision.allowed) {
-            let policy = self.decide(None).and_then(|decision| decision.by).as_ref().map(PolicyRef::from);
+        // The policy may have changed while it was not clear what is spoken.
+        if let Some(decision) = self.decide(None).filter(|decision| !decision.allowed) {
+            let policy = decision.by.as_ref().map(PolicyRef::from);
             return Outcome::denied(Reason::PolicyDenied, "not HTTP, which the policy asks for", policy);
         }
-        let socket = match self.connect().await {
-            Ok(socket) => socket,
-            Err(error) => return Outcome::failed(error.reason(), error.to_string()),
-        };
-        let (read, write) = socket.into_split();
-        let mut server = End { reader: Reader::new(read), writer: Writer::new(write) };
         match tunnel(client, &mut server).await {
             Ok(()) => Outcome::forwarded(),
             Err(failure) => Outcome::forwarded_until(Reason::Reset, failure.to_string()),
@@ -251,13 +295,6 @@ async fn first<R: AsyncRead + Unpin>(client: &mut Reader<R>) -> io::Result<Optio
 
 fn normalise(path: &str) -> Result<&str, std::convert::Infallible> {
     Ok(path)
-}
-
-fn of_served(served: Served) -> Outcome {
-    match served {
-        Served::Clean => Outcome::forwarded(),
-        Served::Broken(why) => Outcome::forwarded_until(Reason::Reset, why),
-    }
 }
 
 fn elapsed(began: Instant) -> u64 {

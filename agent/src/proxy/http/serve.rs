@@ -87,15 +87,27 @@ pub(super) enum Served {
     Broken(String),
 }
 
-type Server = End<OwnedReadHalf, OwnedWriteHalf>;
+/// A connection to a server.
+pub(super) type Server = End<OwnedReadHalf, OwnedWriteHalf>;
 
-/// Serves `client` until its connection ends.
-pub(super) async fn serve<R, W>(client: &mut End<R, W>, handler: &impl Handler) -> Served
+/// The two directions of a server's socket.
+pub(super) fn over(socket: TcpStream) -> Server {
+    // Batches are made before the socket is reached.
+    let _ = socket.set_nodelay(true);
+    let (read, write) = socket.into_split();
+    End { reader: Reader::new(read), writer: Writer::new(write) }
+}
+
+/// Serves `client` until its connection ends; `server` is used for its first request where it is there.
+pub(super) async fn serve<R, W>(
+    client: &mut End<R, W>,
+    mut server: Option<Server>,
+    handler: &impl Handler,
+) -> Served
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut server: Option<Server> = None;
     loop {
         let head = match next_head(&mut client.reader).await {
             Ok(Some(head)) => head,
@@ -186,11 +198,7 @@ where
 }
 
 async fn connect(handler: &impl Handler) -> Result<Server, Refused> {
-    let socket = handler.dial().await?;
-    // Batches are made before the socket is reached.
-    let _ = socket.set_nodelay(true);
-    let (read, write) = socket.into_split();
-    Ok(End { reader: Reader::new(read), writer: Writer::new(write) })
+    Ok(over(handler.dial().await?))
 }
 
 /// Answers in our own words; whether the connection stays, `None` when the client is gone.

@@ -81,7 +81,7 @@ impl Talk {
         let mut answer = Vec::new();
         let (served, read) = tokio::join!(
             async {
-                serve(&mut self.far, &self.gate).await;
+                serve(&mut self.far, None, &self.gate).await;
                 drop(self.far);
             },
             self.near.read_to_end(&mut answer)

@@ -249,7 +249,7 @@ mod tests {
         inbound.path = Path::Proxy;
         (inbound.bytes_sent, inbound.bytes_received, inbound.duration_us) = (1_200, 3_400_000, Some(310));
         let mut audited = samples::full();
-        audited.http = None;
+        audited.request = None;
         (audited.verdict, audited.reason, audited.policy) = (Verdict::Audited, None, None);
         audited.destination.pod = Some("checkout-7d9f8c6b5-x2x4z".into());
         let mut failed = samples::plain();

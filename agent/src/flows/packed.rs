@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     filter::FlowView,
-    record::{Direction, FlowRecord, HttpInfo, Path, Peer, PolicyRef, Reason, TlsInfo, Verdict},
+    record::{Direction, FlowRecord, Path, Peer, PolicyRef, Reason, RequestInfo, TlsInfo, Verdict},
 };
 use crate::addr;
 
@@ -34,7 +34,7 @@ pub(super) struct Packed {
     duration_us: u64,
     rtt_us: u32,
     retransmits: u32,
-    http: Option<Box<HttpInfo>>,
+    request: Option<Box<RequestInfo>>,
     trace_id: Option<Arc<str>>,
 }
 
@@ -106,7 +106,7 @@ impl Shelf {
             tls: record.tls,
             judged_here: record.judged_here,
         };
-        self.bytes += trace_bytes(&record.trace_id) + http_bytes(record.http.as_deref());
+        self.bytes += trace_bytes(&record.trace_id) + request_bytes(record.request.as_deref());
         let since_epoch = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Packed {
             time: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
@@ -121,7 +121,7 @@ impl Shelf {
             duration_us: record.duration_us.map_or(0, |us| us.saturating_add(1)),
             rtt_us: record.rtt_us.map_or(0, |us| us.saturating_add(1)),
             retransmits: record.retransmits.map_or(0, |count| count.saturating_add(1)),
-            http: record.http,
+            request: record.request,
             trace_id: record.trace_id,
         }
     }
@@ -150,7 +150,7 @@ impl Shelf {
             duration_us: packed.duration_us.checked_sub(1),
             rtt_us: packed.rtt_us.checked_sub(1),
             retransmits: packed.retransmits.checked_sub(1),
-            http: packed.http.clone(),
+            request: packed.request.clone(),
             trace_id: packed.trace_id.clone(),
             judged_here: outcome.judged_here,
         }
@@ -158,7 +158,7 @@ impl Shelf {
 
     /// Forgets a packed record, and what only it needed.
     pub(super) fn release(&mut self, packed: Packed) {
-        let own = trace_bytes(&packed.trace_id) + http_bytes(packed.http.as_deref());
+        let own = trace_bytes(&packed.trace_id) + request_bytes(packed.request.as_deref());
         self.bytes = self.bytes.saturating_sub(own);
         give_back(&mut self.peers, &mut self.bytes, packed.source, peer_bytes);
         give_back(&mut self.peers, &mut self.bytes, packed.destination, peer_bytes);
@@ -202,10 +202,15 @@ fn trace_bytes(trace_id: &Option<Arc<str>>) -> usize {
     text_bytes(trace_id)
 }
 
-fn http_bytes(http: Option<&HttpInfo>) -> usize {
-    http.map_or(0, |http| {
-        size_of::<HttpInfo>() + http.method.len() + http.host.len() + http.path.len() + 3 * 16
-    })
+fn request_bytes(request: Option<&RequestInfo>) -> usize {
+    let of_http = |request: &RequestInfo| {
+        let http = &request.http;
+        size_of::<RequestInfo>() + http.method.len() + http.host.len() + http.path.len() + 3 * 16
+    };
+    let of_grpc = |request: &RequestInfo| {
+        request.grpc.as_ref().map_or(0, |grpc| grpc.service.len() + grpc.method.len() + 2 * 16)
+    };
+    request.map_or(0, |request| of_http(request) + of_grpc(request))
 }
 
 fn peer_bytes(peer: &Peer) -> usize {

@@ -95,7 +95,29 @@ pub struct TlsInfo {
     pub peer: Option<Arc<str>>,
 }
 
-/// One HTTP request, where layer 7 is on.
+/// One request, where layer 7 is on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RequestInfo {
+    /// What was asked and answered.
+    pub http: HttpInfo,
+    /// The same as gRPC says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcInfo>,
+}
+
+/// A call of gRPC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrpcInfo {
+    /// `package.Service`.
+    pub service: Arc<str>,
+    /// Its method.
+    pub method: Arc<str>,
+    /// `grpc-status` (google.rpc.Code); absent when none came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// What HTTP says of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HttpInfo {
     /// The method, as sent.
@@ -160,9 +182,9 @@ pub struct FlowRecord {
     /// Segments sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u32>,
-    /// The request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<Box<HttpInfo>>,
+    /// The request; in the JSON form its parts stand beside the others, as `http` and `grpc`.
+    #[serde(flatten)]
+    pub request: Option<Box<RequestInfo>>,
     /// W3C trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Arc<str>>,
@@ -203,7 +225,7 @@ impl FlowRecord {
             duration_us: None,
             rtt_us: None,
             retransmits: None,
-            http: None,
+            request: None,
             trace_id: None,
             judged_here: false,
         }
@@ -284,11 +306,10 @@ pub(crate) mod samples {
         (record.bytes_sent, record.bytes_received) = (5, 17);
         (record.connect_us, record.duration_us) = (Some(310), Some(5021));
         (record.rtt_us, record.retransmits) = (Some(40), Some(0));
-        record.http = Some(Box::new(HttpInfo {
-            method: "GET".into(),
-            host: "pay".into(),
-            path: "/v1/pay/1".into(),
-            status: Some(403),
+        let (method, host, path) = ("GET".into(), "pay".into(), "/v1/pay/1".into());
+        record.request = Some(Box::new(RequestInfo {
+            http: HttpInfo { method, host, path, status: Some(403) },
+            grpc: Some(GrpcInfo { service: "v1.pay".into(), method: "1".into(), status: Some(7) }),
         }));
         record.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
         record
@@ -325,6 +346,7 @@ mod tests {
             },
             "bytes_sent": 5, "bytes_received": 17, "connect_us": 310, "duration_us": 5021, "rtt_us": 40,
             "retransmits": 0, "http": {"method": "GET", "host": "pay", "path": "/v1/pay/1", "status": 403},
+            "grpc": {"service": "v1.pay", "method": "1", "status": 7},
             "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         });
         assert_eq!(serde_json::to_value(samples::full()).expect("JSON"), expected);

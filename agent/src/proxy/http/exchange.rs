@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     body::{Decoder, Piece, encode, encode_end},
     forward,
-    io::{Reader, Writer},
+    io::{End, Reader, Writer},
     message::{Framing, RequestHead, ResponseHead, Version, is_persistent},
     parse::{self, Malformed},
 };
@@ -50,12 +50,6 @@ pub(super) enum Failure {
     /// What the server sent.
     #[error("the answer: {0}")]
     Response(Malformed),
-}
-
-/// Both ends of a connection.
-pub(super) struct End<R, W> {
-    pub(super) reader: Reader<R>,
-    pub(super) writer: Writer<W>,
 }
 
 /// Sends the body that belongs to `head`, whose own bytes are in the server's writer, and passes the answer on.

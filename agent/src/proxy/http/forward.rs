@@ -37,6 +37,19 @@ pub(super) fn is_asserted(name: &HeaderName) -> bool {
     name.starts_with("x-forwarded-") || name == "forwarded" || name.starts_with("x-weir-")
 }
 
+/// What Weir says of a request.
+pub(super) fn asserted(client: Client<'_>) -> impl Iterator<Item = (&'static str, String)> {
+    let identity = client.identity.map(|identity| ("x-forwarded-client-cert", format!("URI={identity}")));
+    [("x-forwarded-for", client.address.to_string()), ("x-forwarded-proto", "http".to_owned())]
+        .into_iter()
+        .chain(identity)
+}
+
+/// Words of ours as a field's value; a name from an object could have any character.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
 /// The protocol that both ends want to change to, where they do (RFC 9110 §7.8).
 pub(super) fn upgrade(fields: &HeaderMap) -> Option<&http::HeaderValue> {
     fields.get(header::UPGRADE).filter(|_| names(fields, "upgrade"))
@@ -62,10 +75,8 @@ pub(super) fn request(head: &RequestHead, client: Client<'_>, out: &mut BytesMut
         }
         None => put_framing(head.framing, out),
     }
-    put_field("x-forwarded-for", client.address.to_string().as_bytes(), out);
-    out.put_slice(b"x-forwarded-proto: http\r\n");
-    if let Some(identity) = client.identity {
-        put_field("x-forwarded-client-cert", format!("URI={identity}").as_bytes(), out);
+    for (name, value) in asserted(client) {
+        put_field(name, value.as_bytes(), out);
     }
     out.put_slice(b"\r\n");
 }
@@ -113,10 +124,7 @@ pub(super) fn answer(
     let mut out = BytesMut::new();
     put_status(status, &mut out);
     for (name, value) in fields {
-        // Words of ours; a name from an object could have any character.
-        let value: String =
-            value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
-        put_field(name, value.as_bytes(), &mut out);
+        put_field(name, printable(value).as_bytes(), &mut out);
     }
     put_field("content-type", b"text/plain", &mut out);
     put_field("content-length", (text.len() + 1).to_string().as_bytes(), &mut out);

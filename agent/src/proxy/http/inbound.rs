@@ -18,9 +18,10 @@ use tokio::{
 };
 
 use super::{
-    exchange::{End, tunnel},
+    exchange::tunnel,
     forward::Client,
-    io::{FromTunnel, IntoTunnel, Reader, Writer},
+    h2,
+    io::{End, FromTunnel, IntoTunnel, Reader, Writer},
     message::RequestHead,
     parse::Malformed,
     serve::{Done, DoneBy, Handler, Refused, Served, Server, over, serve},
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     addr::{ClientAddr, EndpointAddr},
-    flows::record::{FlowRecord, HttpInfo, PolicyRef, Reason, Verdict},
+    flows::record::{FlowRecord, GrpcInfo, HttpInfo, PolicyRef, Reason, RequestInfo, Verdict},
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress},
     proxy::{context::Worker, dial, outcome::Outcome, pod::LocalPod},
@@ -133,15 +134,15 @@ impl Inbound<'_> {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        if protocol == Protocol::Http2 {
-            let words = "requests over HTTP/2 are not judged yet";
-            return (Outcome::denied(Reason::PolicyDenied, words, None), "http/2");
-        }
-        let outcome = match serve(client, server, self).await {
+        let (served, protocol) = match protocol {
+            Protocol::Http2 => (h2::serve(client, server, self).await, "http/2"),
+            _ => (serve(client, server, self).await, "http/1.1"),
+        };
+        let outcome = match served {
             Served::Clean => Outcome::forwarded(),
             Served::Broken(why) => Outcome::forwarded_until(Reason::Reset, why),
         };
-        (outcome, "http/1.1")
+        (outcome, protocol)
     }
 
     /// Carried as it is, and judged from now on as any other connection.
@@ -178,17 +179,26 @@ impl Inbound<'_> {
         dial::connect_within(limit, context.sockets.clone(), self.pod.clone(), to).await
     }
 
-    fn record(&self, head: &RequestHead, status: Option<StatusCode>) -> FlowRecord {
+    fn record(&self, head: &RequestHead, status: Option<StatusCode>, grpc_status: Option<u16>) -> FlowRecord {
         let mut record = self.record.clone();
         record.time = SystemTime::now();
-        record.protocol = "http/1.1";
+        record.protocol = head.protocol();
         let path = head.path();
         let cut = (0..=PATH.min(path.len())).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);
-        record.http = Some(Box::new(HttpInfo {
-            method: head.method.as_str().into(),
-            host: head.host().into(),
-            path: path[..cut].into(),
-            status: status.map(|status| status.as_u16()),
+        // "/package.Service/Method"
+        let call = path.strip_prefix('/').and_then(|path| path.split_once('/')).filter(|_| head.is_grpc());
+        record.request = Some(Box::new(RequestInfo {
+            http: HttpInfo {
+                method: head.method.as_str().into(),
+                host: head.host().into(),
+                path: path[..cut].into(),
+                status: status.map(|status| status.as_u16()),
+            },
+            grpc: call.map(|(service, method)| GrpcInfo {
+                service: service.into(),
+                method: method.into(),
+                status: grpc_status,
+            }),
         }));
         record
     }
@@ -246,7 +256,7 @@ impl Handler for Inbound<'_> {
     }
 
     fn done(&self, done: Done<'_>) {
-        let mut record = self.record(done.head, done.status);
+        let mut record = self.record(done.head, done.status, done.grpc_status);
         (record.bytes_sent, record.bytes_received) = done.bytes;
         record.duration_us = Some(elapsed(done.began));
         if let Some(decision) = self.decided.take() {

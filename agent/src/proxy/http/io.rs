@@ -16,6 +16,12 @@ use crate::tunnel::{Chunk, ReceiveHalf, SendHalf, TunnelError};
 /// What is read at once.
 const READ: usize = 16 * 1024;
 
+/// Both directions of a connection.
+pub(super) struct End<R, W> {
+    pub(super) reader: Reader<R>,
+    pub(super) writer: Writer<W>,
+}
+
 /// Bytes that came and are not taken yet.
 pub(super) struct Reader<R> {
     source: R,
@@ -40,6 +46,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let count = self.source.read_buf(&mut self.buffer).await?;
         self.count += count as u64;
         Ok(count)
+    }
+
+    /// What is in the buffer first, then what the source has.
+    fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.buffer.is_empty() {
+            let count = self.buffer.len().min(target.remaining());
+            target.put_slice(&self.buffer.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        let before = target.filled().len();
+        ready!(Pin::new(&mut self.source).poll_read(cx, target))?;
+        self.count += (target.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
     }
 
     /// Takes `count` bytes from the front.
@@ -152,3 +171,43 @@ impl AsyncWrite for IntoTunnel<'_> {
 fn broken(error: TunnelError) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, error)
 }
+
+/// Both directions of a borrowed connection as one thing, for those who want that.
+pub(super) struct Duplex<'a, R, W>(pub(super) &'a mut End<R, W>);
+
+/// The same, owned.
+pub(super) struct Owned<R, W>(pub(super) End<R, W>);
+
+macro_rules! both_directions {
+    ($name:ty, [$($generics:tt)*]) => {
+        impl<$($generics)* R: AsyncRead + Unpin, W: Unpin> AsyncRead for $name {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                target: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                self.get_mut().0.reader.poll_read(cx, target)
+            }
+        }
+
+        impl<$($generics)* R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for $name {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                let writer = &mut self.get_mut().0.writer;
+                let count = ready!(Pin::new(&mut writer.target).poll_write(cx, bytes))?;
+                writer.count += count as u64;
+                Poll::Ready(Ok(count))
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.get_mut().0.writer.target).poll_flush(cx)
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.get_mut().0.writer.target).poll_shutdown(cx)
+            }
+        }
+    };
+}
+
+both_directions!(Duplex<'a, R, W>, ['a,]);
+both_directions!(Owned<R, W>, []);

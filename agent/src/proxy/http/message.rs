@@ -17,13 +17,15 @@ pub(in crate::proxy) enum Framing {
     UntilClose,
 }
 
-/// HTTP/1.0 or HTTP/1.1, as the message itself says.
+/// The version that carried a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Version {
     /// HTTP/1.0.
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 /// What a client asks for.
@@ -47,6 +49,21 @@ impl RequestHead {
     /// The path alone.
     pub(in crate::proxy) fn path(&self) -> &str {
         self.target.split_once('?').map_or(&self.target, |(path, _)| path)
+    }
+
+    /// Whether it is a call of gRPC.
+    pub(in crate::proxy) fn is_grpc(&self) -> bool {
+        let kind = self.fields.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+        self.version == Version::Http2 && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+    }
+
+    /// The word of a flow record for what carried it.
+    pub(in crate::proxy) fn protocol(&self) -> &'static str {
+        match self.version {
+            Version::Http2 if self.is_grpc() => "grpc",
+            Version::Http2 => "http/2",
+            Version::Http10 | Version::Http11 => "http/1.1",
+        }
     }
 
     /// The host without its port, in lower case and without a last dot.
@@ -74,7 +91,7 @@ pub(in crate::proxy) struct ResponseHead {
 /// Whether a connection stays after this message (RFC 9112 §9.3).
 pub(in crate::proxy) fn is_persistent(version: Version, fields: &HeaderMap) -> bool {
     match version {
-        Version::Http11 => !names(fields, "close"),
+        Version::Http11 | Version::Http2 => !names(fields, "close"),
         Version::Http10 => names(fields, "keep-alive") && !names(fields, "close"),
     }
 }

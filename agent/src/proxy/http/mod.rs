@@ -5,6 +5,7 @@
 mod body;
 mod exchange;
 mod forward;
+mod h2;
 pub(super) mod inbound;
 mod io;
 mod message;

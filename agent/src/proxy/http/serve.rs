@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use super::{
-    exchange::{End, Exchanged, Failure, exchange, may_repeat, tunnel},
+    exchange::{Exchanged, Failure, exchange, may_repeat, tunnel},
     forward::{self, Client},
-    io::{Reader, Writer},
+    io::{End, Reader, Writer},
     message::{Framing, RequestHead},
     parse::{self, Malformed},
 };
@@ -38,6 +38,8 @@ const LINGERED: usize = 1024 * 1024;
 pub(super) struct Done<'a> {
     pub(super) head: &'a RequestHead,
     pub(super) status: Option<StatusCode>,
+    /// Of gRPC, where the server said one.
+    pub(super) grpc_status: Option<u16>,
     pub(super) began: Instant,
     /// Bytes on the wire, from the client and to it, heads too.
     pub(super) bytes: (u64, u64),
@@ -131,7 +133,8 @@ where
                 };
                 let bytes = (0, client.writer.count - before.1);
                 let end = DoneBy::Refused(&refused);
-                handler.done(Done { head: &head, status: Some(refused.status), began, bytes, end });
+                let (status, grpc_status) = (Some(refused.status), None);
+                handler.done(Done { head: &head, status, grpc_status, began, bytes, end });
                 if stays {
                     continue;
                 }
@@ -141,7 +144,7 @@ where
         let read = (client.reader.count - client.reader.buffer.len() as u64).saturating_sub(before.0);
         let bytes = (read, client.writer.count - before.1);
         let end = exchanged.failed.as_ref().map_or(DoneBy::Server, DoneBy::Failed);
-        handler.done(Done { head: &head, status: exchanged.status, began, bytes, end });
+        handler.done(Done { head: &head, status: exchanged.status, grpc_status: None, began, bytes, end });
         if !exchanged.server_stays && !exchanged.switched {
             server = None;
         }

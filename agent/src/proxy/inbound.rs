@@ -29,7 +29,7 @@ use crate::{
     addr::{ClientAddr, EndpointAddr},
     flows::record::{Direction, FlowRecord, Path, PolicyRef, Reason, TlsInfo, Verdict},
     identity::Identity,
-    policy::Decision,
+    policy::{ConnectionDecision, Decision},
     state::{
         Snapshot,
         model::{Mtls, Workload},
@@ -276,9 +276,9 @@ impl Arrival<'_> {
             let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PlaintextRefused.word());
             return Err(Box::new((Outcome::denied(Reason::PlaintextRefused, words, None), refusal)));
         }
-        let looks_at_requests = snapshot.applicable(workload).needs_layer7();
-        if !looks_at_requests {
-            let decision = self.decide(snapshot, workload);
+        let decided = self.decide(snapshot, workload);
+        let looks_at_requests = decided == ConnectionDecision::PerRequest;
+        if let ConnectionDecision::Allowed(decision) | ConnectionDecision::Denied(decision) = decided {
             record.judged_here = true;
             record.policy = decision.by.as_ref().map(PolicyRef::from);
             record.audit = decision.audit.first().map(PolicyRef::from);
@@ -320,7 +320,7 @@ impl Arrival<'_> {
         }
     }
 
-    fn decide(&self, snapshot: &Snapshot, workload: &Workload) -> Decision {
+    fn decide(&self, snapshot: &Snapshot, workload: &Workload) -> ConnectionDecision {
         judge::inbound(snapshot, workload, self.source.as_ref(), self.peer.ip(), self.authority.port())
     }
 

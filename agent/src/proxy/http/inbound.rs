@@ -31,7 +31,7 @@ use crate::{
     addr::{ClientAddr, EndpointAddr},
     flows::record::{FlowRecord, GrpcInfo, HttpInfo, PolicyRef, Reason, RequestInfo, Verdict},
     identity::Identity,
-    policy::{Decision, HttpRequest, Request, Source, SourceAddress},
+    policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
     proxy::{context::Worker, dial, outcome::Outcome, pod::LocalPod},
     tunnel::Stream,
 };
@@ -206,20 +206,20 @@ impl Inbound<'_> {
 
 impl Handler for Inbound<'_> {
     fn judge(&self, head: &RequestHead) -> Result<(), Refused> {
-        let path = normalise(head.path()).map_err(|error| Refused {
-            status: StatusCode::BAD_REQUEST,
-            reason: Reason::HttpMalformed,
-            detail: format!("the path: {error}"),
-            denied_by: None,
-        })?;
+        let path = normalise(head.path().as_bytes());
         let host = head.host();
         let headers: Vec<_> = head
             .fields
             .iter()
             .map(|(name, value)| (name.as_str().into(), String::from_utf8_lossy(value.as_bytes())))
             .collect();
-        let request =
-            HttpRequest { method: head.method.as_str(), path, host: &host, headers: &headers, user: None };
+        let request = HttpRequest {
+            method: head.method.as_str(),
+            path: path.as_deref().map_err(|error| *error),
+            host: &host,
+            headers: &headers,
+            user: None,
+        };
         let Some(decision) = self.decide(Some(&request)) else {
             return Err(Refused {
                 status: StatusCode::SERVICE_UNAVAILABLE,
@@ -301,10 +301,6 @@ async fn first<R: AsyncRead + Unpin>(client: &mut Reader<R>) -> io::Result<Optio
             return Ok((!client.buffer.is_empty()).then_some(Protocol::Other));
         }
     }
-}
-
-fn normalise(path: &str) -> Result<&str, std::convert::Infallible> {
-    Ok(path)
 }
 
 fn elapsed(began: Instant) -> u64 {

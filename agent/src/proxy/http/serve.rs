@@ -234,10 +234,7 @@ where
     };
     let answer = forward::answer(status, &[], &failure.to_string(), true, true);
     client.writer.buffer.extend_from_slice(&answer);
-    match finish(client).await {
-        Served::Clean => Served::Broken(failure.to_string()),
-        broken => broken,
-    }
+    finish(client).await
 }
 
 async fn finish<R, W>(client: &mut End<R, W>) -> Served

@@ -1,6 +1,6 @@
 //! What can be decided about a connection before its first request, and who has to see its requests.
 //!
-//! Entry points: [`Applicable::decide_connection`], [`Applicable::needs_http`]. A connection is a request of
+//! Entry points: [`Applicable::decide_connection`], [`Applicable::decide_unseen`], [`Applicable::needs_http`]. A connection is a request of
 //! which only layer 4 is known: what is decided whichever way the rest turns out is decided for all of its
 //! requests.
 
@@ -40,6 +40,16 @@ impl Applicable {
             return ConnectionDecision::PerRequest;
         }
         ConnectionDecision::Allowed(decision(at_worst))
+    }
+
+    /// What is decided about the connection from `source` to `port` when nobody sees its requests, or it has
+    /// none: allowed only if all of them would be. Allows what `decide` without `http` does; but a denial
+    /// names what surely denies, if anything does, before what only fails safe.
+    pub fn decide_unseen(&self, source: Source<'_>, port: u16) -> Decision {
+        match self.decide_connection(source, port) {
+            ConnectionDecision::Denied(decision) | ConnectionDecision::Allowed(decision) => decision,
+            ConnectionDecision::PerRequest => self.decide(&Request { source, port, http: None }),
+        }
     }
 
     /// Whether some policy, enforced or audited, has a rule for connections from `source` to `port` that

@@ -178,6 +178,8 @@ proptest! {
         let needs_http = applicable.needs_http(source, port);
         prop_assert!(needs_http || connection != ConnectionDecision::PerRequest);
         let unseen = applicable.decide(&Request { source, port, http: None });
+        prop_assert_eq!(applicable.decide_unseen(source, port).allowed, unseen.allowed);
+        prop_assert_eq!(&applicable.decide_unseen(source, port).audit, &unseen.audit);
         for http in &requests {
             let decision = applicable.decide(&Request { source, port, http: http.as_ref() });
             match &connection {

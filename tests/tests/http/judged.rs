@@ -143,3 +143,55 @@ fn bodies_go_through_whole_in_both_framings() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn requests_over_http_2_are_judged_stream_by_stream() -> Result<()> {
+    let mut web = Web::new()?;
+    let mut servers = Vec::new();
+    // The policy is about the port that both speak on, so Python's servers make room.
+    drop((web.near, web.far));
+    for pod in [&web.stage.near, &web.stage.far] {
+        servers.push(nginx(&web.stage.topology.dir(), pod)?);
+    }
+    let client = &web.stage.client;
+    for to in [web.stage.far.v4(PORT), web.stage.far.v6(PORT), web.stage.near.v4(PORT)] {
+        let (status, answer) = curl(client, to, "/open", &["--http2-prior-knowledge"])?;
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer.contains("over HTTP/2.0 from"), "{answer}");
+        assert!(answer.contains("spiffe://cluster.local/ns/shop/sa/client"), "{answer}");
+        let (status, answer) = curl(client, to, "/admin/x", &["--http2-prior-knowledge"])?;
+        assert_eq!(status, 403, "{answer}");
+        assert!(answer.contains("weir-denied-by: application shop/rules rule 0 (deny)"), "{answer}");
+    }
+    web.there.wait_flow("of a denied stream", |flow| {
+        flow.is(&[("protocol", "http/2"), ("verdict", "denied"), ("http.path", "/admin/x")])
+    })?;
+    Ok(())
+}
+
+/// Answers over HTTP/2 without TLS, with the protocol and who the mesh says it is.
+fn nginx(dir: &std::path::Path, pod: &weir_tests::Pod) -> Result<weir_tests::Process> {
+    let own = dir.join(pod.name());
+    std::fs::create_dir(&own)?;
+    let file = own.join("nginx.conf");
+    let text = format!(
+        "daemon off; master_process off; pid nginx.pid; error_log error.log;
+         events {{}}
+         http {{
+           access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+           uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+           server {{
+             listen {PORT} http2; listen [::]:{PORT} http2;
+             return 200 \"over $server_protocol from $http_x_forwarded_client_cert\\n\";
+           }}
+         }}"
+    );
+    std::fs::write(&file, text)?;
+    let words = ["nginx", "-p", &own.display().to_string(), "-c", &file.display().to_string()];
+    let server = pod.spawn(words)?;
+    weir_tests::eventually("nginx to listen", || {
+        let own = pod.v4(PORT);
+        Ok(pod.dial_with(own, &["--timeout", "50"])?.connected.then_some(()))
+    })?;
+    Ok(server)
+}

@@ -179,8 +179,11 @@ mod tests {
 
     use super::*;
 
+    /// Content, and what is left behind the body.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
     /// All content of `text`, which comes in pieces of `step` bytes, and what is left behind the body.
-    fn decode(framing: Framing, text: &[u8], step: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+    fn decode(framing: Framing, text: &[u8], step: usize) -> Result<Option<Decoded>, Malformed> {
         let (mut decoder, mut buffer, mut content) = (Decoder::new(framing), BytesMut::new(), Vec::new());
         let mut rest = text.chunks(step.max(1));
         loop {

@@ -77,16 +77,14 @@ where
         });
         let mut receiving =
             std::pin::pin!(receive(head, keeps, &mut server.reader, &mut client.writer, &mut answer));
-        loop {
-            tokio::select! {
-                biased;
-                received = &mut receiving => break received,
-                failure = &mut sending => match failure {
-                    // It may have answered before it stopped to listen.
-                    Failure::Server(_) => break receiving.await,
-                    failure => break Err(failure),
-                },
-            }
+        tokio::select! {
+            biased;
+            received = &mut receiving => received,
+            failure = &mut sending => match failure {
+                // It may have answered before it stopped to listen.
+                Failure::Server(_) => receiving.await,
+                failure => Err(failure),
+            },
         }
     };
     let whole = outcome.is_ok() && sent.get();

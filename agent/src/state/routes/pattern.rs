@@ -125,6 +125,6 @@ mod tests {
     #[test]
     fn what_takes_others_for_ever_is_linear() {
         let pattern = Pattern::parse("(a*)*b").expect("a pattern");
-        assert!(!pattern.matches("a".repeat(1 << 20).as_bytes()));
+        assert!(!pattern.matches("a".repeat(1 << 14).as_bytes()));
     }
 }

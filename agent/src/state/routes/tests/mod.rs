@@ -7,3 +7,4 @@ mod grpc;
 mod matching;
 mod precedence;
 mod reading;
+mod scale;

@@ -1,7 +1,8 @@
 //! What is wrong with files before an agent reads them.
 //!
 //! Entry points: [`files`], [`text`]. They read objects exactly as the agent would, and look at all
-//! files together, so that two objects of one name are found.
+//! files together, so that two objects of one name are found, and a reference that leads nowhere is
+//! found where the files have the Service that it is about.
 
 use std::path::Path;
 
@@ -9,7 +10,10 @@ use super::{
     Problem,
     yaml::{self, Catalogue},
 };
-use crate::{policy::FieldError, state::Object};
+use crate::{
+    policy::{FieldError, Warning},
+    state::{Event, Object, Settings, State, routes},
+};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -42,19 +46,25 @@ fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Li
     let scan = catalogue.update(files);
     let mut lint =
         Lint { problems: scan.problems, problems_left_out: scan.problems_left_out, ..Lint::default() };
+    let mut state = State::new(Settings::default());
+    state.apply_all(catalogue.in_force().map(|(_, object)| Event::Apply(object.clone())));
+    let of_routes = routes::warnings(&state.snapshot());
     for (file, object) in catalogue.in_force() {
         lint.objects += 1;
-        let Object::AccessPolicy(policy) = object else {
-            continue;
+        let (own, beside): (&[Warning], &[Warning]) = match object {
+            Object::AccessPolicy(policy) => (policy.warnings(), &[]),
+            Object::Route(route) => {
+                (route.warnings(), of_routes.get(route.key()).map(Vec::as_slice).unwrap_or_default())
+            }
+            _ => (&[], &[]),
         };
-        lint.warnings.extend(policy.warnings().iter().map(|warning| {
-            let error = FieldError {
-                field: warning.field.clone(),
-                value: String::new(),
-                message: warning.message.clone(),
-            };
-            Problem::of_field(file, Some(&object.key()), error)
-        }));
+        lint.warnings.extend(own.iter().chain(beside).map(|warning| warned(file, object, warning)));
     }
     lint
+}
+
+fn warned(file: &str, object: &Object, warning: &Warning) -> Problem {
+    let error =
+        FieldError { field: warning.field.clone(), value: String::new(), message: warning.message.clone() };
+    Problem::of_field(file, Some(&object.key()), error)
 }

@@ -14,6 +14,7 @@ use super::{
     input::{Event, Kind, Namespace, Object, Pod},
     inputs::{Inputs, service_of},
     model::{NamespacedName, Node, ObjectKey, Service, Workload},
+    routes::{Route, RouteInputs, RouteKey, RouteKind},
     services, snapshot,
     snapshot::{Conflict, Snapshot},
     workloads,
@@ -45,6 +46,9 @@ pub enum Change {
     Node(Arc<str>),
     /// Policies came, went or differ.
     Policies,
+    /// The routes of a Service differ, or what is to be said of them: to whom they send its requests, and
+    /// whether layer 7 is needed for it.
+    Routes(NamespacedName),
     /// A Service came, went or differs, or its address became, or is no longer, its alone.
     Service(NamespacedName),
     /// A workload came, went or differs, or its address became, or is no longer, its alone.
@@ -56,6 +60,7 @@ pub enum Change {
 pub struct State {
     settings: Settings,
     inputs: Inputs,
+    routes: RouteInputs,
     /// The members of each Service that has any, and its inverse.
     members: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
     services_of: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
@@ -67,6 +72,8 @@ pub struct State {
 #[derive(Default)]
 struct Marks {
     services: BTreeSet<NamespacedName>,
+    /// Services whose routes are to be derived.
+    routed: BTreeSet<NamespacedName>,
     workloads: BTreeSet<NamespacedName>,
     changes: BTreeSet<Change>,
     decisions: bool,
@@ -79,6 +86,7 @@ impl State {
         Self {
             settings,
             inputs: Inputs::default(),
+            routes: RouteInputs::default(),
             members: HashMap::new(),
             services_of: HashMap::new(),
             view,
@@ -122,6 +130,7 @@ impl State {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.inputs.is_empty()
+            && self.routes.is_empty()
             && self.members.is_empty()
             && self.services_of.is_empty()
             && self.view.is_empty()
@@ -155,6 +164,10 @@ impl State {
                     );
                 }
             }
+            Object::Route(route) => self.put_route(&route.key().clone(), Some(route), marks),
+            Object::ReferenceGrant(grant) => {
+                marks.routed.extend(self.routes.put_grant(&grant.key().clone(), Some(grant)));
+            }
             Object::AccessPolicy(policy) => self.put_policy(&policy.key().clone(), Some(policy), marks),
         }
     }
@@ -177,6 +190,9 @@ impl State {
                 let old = self.inputs.put_slice(&key, None);
                 marks.services.extend(old.as_deref().map(service_of));
             }
+            Kind::HttpRoute => self.put_route(&RouteKey { kind: RouteKind::Http, name: key }, None, marks),
+            Kind::GrpcRoute => self.put_route(&RouteKey { kind: RouteKind::Grpc, name: key }, None, marks),
+            Kind::ReferenceGrant => marks.routed.extend(self.routes.put_grant(&key, None)),
             Kind::AccessPolicy => {
                 self.put_policy(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
             }
@@ -233,6 +249,10 @@ impl State {
         }
     }
 
+    fn put_route(&mut self, key: &RouteKey, new: Option<Arc<Route>>, marks: &mut Marks) {
+        marks.routed.extend(self.routes.put_route(key, new));
+    }
+
     fn put_policy(&mut self, key: &PolicyKey, new: Option<Arc<Policy>>, marks: &mut Marks) {
         let policies = &mut self.view.policies;
         if policies.policy(key) == new.as_ref() {
@@ -253,6 +273,10 @@ impl State {
         }
         for key in std::mem::take(&mut marks.workloads) {
             self.settle_workload(&key, marks);
+        }
+        // Last: routes look at Services as they are now.
+        for key in std::mem::take(&mut marks.routed) {
+            self.settle_routes(&key, marks);
         }
     }
 
@@ -276,11 +300,26 @@ impl State {
             let others = addresses.claimants(*address).iter().cloned().map(Change::Service);
             marks.changes.extend(others);
         }
+        if old.as_deref().map(route_face) != service.as_ref().map(route_face) {
+            marks.routed.extend(self.routes.touched_by_service(key));
+        }
         match service {
             Some(service) => self.view.services.insert(key.clone(), Arc::new(service)),
             None => self.view.services.remove(key),
         };
         marks.changes.insert(Change::Service(key.clone()));
+    }
+
+    fn settle_routes(&mut self, key: &NamespacedName, marks: &mut Marks) {
+        let new = self.routes.derive(key, &self.view.services);
+        if self.view.routes.get(key).map(|old| &**old) == new.as_ref() {
+            return;
+        }
+        match new {
+            Some(new) => self.view.routes.insert(key.clone(), Arc::new(new)),
+            None => self.view.routes.remove(key),
+        };
+        marks.changes.insert(Change::Routes(key.clone()));
     }
 
     fn settle_members(&mut self, key: &NamespacedName, members: BTreeSet<Arc<str>>, marks: &mut Marks) {
@@ -348,6 +387,12 @@ impl State {
 /// What Services see of a pod beyond its name and address.
 fn endpoint_face(pod: &Pod) -> impl PartialEq + '_ {
     (&pod.labels, &pod.addresses, pod.ready, pod.host_network, &pod.named_ports)
+}
+
+/// What routes see of a Service: whether it has an address, and its ports, but not who is behind them.
+fn route_face(service: &Service) -> impl PartialEq + use<> {
+    let ports: Vec<_> = service.ports.iter().map(|port| (port.port, port.name.clone())).collect();
+    (service.addresses.is_empty(), ports)
 }
 
 /// The addresses that are a pod's own: a host-network pod has none, it shares its node's.

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 use super::{
     annotations::MeshSettings,
     model::{NamespacedName, Node, ObjectKey},
+    routes::{ReferenceGrant, Route, RouteKind},
 };
 use crate::policy::{Policy, PolicyKey};
 
@@ -35,6 +36,10 @@ pub enum Object {
     Service(Arc<ServiceSpec>),
     /// discovery.k8s.io/v1 EndpointSlice.
     EndpointSlice(Arc<EndpointSlice>),
+    /// gateway.networking.k8s.io/v1 HTTPRoute or GRPCRoute.
+    Route(Arc<Route>),
+    /// gateway.networking.k8s.io ReferenceGrant, v1 or v1beta1.
+    ReferenceGrant(Arc<ReferenceGrant>),
     /// weir.dev/v1alpha1 AccessPolicy.
     AccessPolicy(Arc<Policy>),
 }
@@ -52,6 +57,12 @@ pub enum Kind {
     Service,
     /// discovery.k8s.io/v1 EndpointSlice.
     EndpointSlice,
+    /// gateway.networking.k8s.io/v1 HTTPRoute.
+    HttpRoute,
+    /// gateway.networking.k8s.io/v1 GRPCRoute.
+    GrpcRoute,
+    /// gateway.networking.k8s.io ReferenceGrant, v1 or v1beta1.
+    ReferenceGrant,
     /// weir.dev/v1alpha1 AccessPolicy.
     AccessPolicy,
 }
@@ -168,6 +179,8 @@ impl Object {
             Object::Pod(pod) => (pod.key.namespace.clone(), pod.key.name.clone()),
             Object::Service(service) => (service.key.namespace.clone(), service.key.name.clone()),
             Object::EndpointSlice(slice) => (slice.key.namespace.clone(), slice.key.name.clone()),
+            Object::Route(route) => (route.key().name.namespace.clone(), route.key().name.name.clone()),
+            Object::ReferenceGrant(grant) => (grant.key().namespace.clone(), grant.key().name.clone()),
             Object::AccessPolicy(policy) => {
                 let PolicyKey { namespace, name } = policy.key();
                 (namespace.clone(), name.clone())
@@ -184,6 +197,11 @@ impl Object {
             Object::Pod(_) => Kind::Pod,
             Object::Service(_) => Kind::Service,
             Object::EndpointSlice(_) => Kind::EndpointSlice,
+            Object::Route(route) => match route.key().kind {
+                RouteKind::Http => Kind::HttpRoute,
+                RouteKind::Grpc => Kind::GrpcRoute,
+            },
+            Object::ReferenceGrant(_) => Kind::ReferenceGrant,
             Object::AccessPolicy(_) => Kind::AccessPolicy,
         }
     }
@@ -200,12 +218,21 @@ macro_rules! object_of {
 }
 
 object_of!(Namespace: Namespace, Node: Node, Pod: Pod, Service: ServiceSpec, EndpointSlice: EndpointSlice,
-    AccessPolicy: Policy);
+    Route: Route, ReferenceGrant: ReferenceGrant, AccessPolicy: Policy);
 
 impl Kind {
     /// Every kind, in the order in which people think of them.
-    pub const ALL: [Kind; 6] =
-        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::AccessPolicy];
+    pub const ALL: [Kind; 9] = [
+        Kind::Namespace,
+        Kind::Node,
+        Kind::Pod,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::HttpRoute,
+        Kind::GrpcRoute,
+        Kind::ReferenceGrant,
+        Kind::AccessPolicy,
+    ];
 
     /// The word of the field `kind`.
     pub fn word(self) -> &'static str {
@@ -215,6 +242,9 @@ impl Kind {
             Kind::Pod => "Pod",
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
+            Kind::HttpRoute => "HTTPRoute",
+            Kind::GrpcRoute => "GRPCRoute",
+            Kind::ReferenceGrant => "ReferenceGrant",
             Kind::AccessPolicy => "AccessPolicy",
         }
     }
@@ -241,5 +271,8 @@ impl FromStr for Kind {
 
 /// The word is not a kind that the mesh looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, AccessPolicy")]
+#[error(
+    "unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, HTTPRoute, GRPCRoute, ReferenceGrant, \
+     AccessPolicy"
+)]
 pub struct UnknownKind;

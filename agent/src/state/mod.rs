@@ -10,6 +10,7 @@ pub mod input;
 mod inputs;
 mod labels;
 pub mod model;
+pub mod routes;
 mod services;
 mod snapshot;
 mod workloads;

@@ -11,6 +11,7 @@ use super::{
     claims::Claims,
     input::Kind,
     model::{NamespacedName, Node, ObjectKey, Service, ServicePort, Workload},
+    routes::{ParentStatus, Routes, ServiceRoutes},
 };
 use crate::policy::{Applicable, PolicyIndex, Target};
 
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub(super) workloads_of_node: imbl::HashMap<Arc<str>, imbl::OrdSet<NamespacedName>>,
     pub(super) services: imbl::OrdMap<NamespacedName, Arc<Service>>,
     pub(super) service_addresses: Claims,
+    /// Of the Services that some route names as a parent.
+    pub(super) routes: imbl::OrdMap<NamespacedName, Arc<ServiceRoutes>>,
     pub(super) nodes: imbl::OrdMap<Arc<str>, Arc<Node>>,
     pub(super) policies: PolicyIndex,
     pub(super) policies_version: u64,
@@ -58,6 +61,7 @@ impl Snapshot {
             workloads_of_node: Default::default(),
             services: Default::default(),
             service_addresses: Default::default(),
+            routes: Default::default(),
             nodes: Default::default(),
             policies,
             policies_version: 0,
@@ -106,6 +110,28 @@ impl Snapshot {
     /// Whether `address` is some Service's, whatever its ports.
     pub fn is_service_address(&self, address: IpAddr) -> bool {
         !self.service_addresses.claimants(address.to_canonical()).is_empty()
+    }
+
+    /// The routes for clients of a namespace that ask a Service on one of its ports. None: no route
+    /// attaches, and requests are forwarded to the Service as it is.
+    pub fn routes(
+        &self,
+        client_namespace: &str,
+        service: &NamespacedName,
+        port: u16,
+    ) -> Option<&Arc<Routes>> {
+        self.service_routes(service)?.on_port(client_namespace, port)
+    }
+
+    /// What the routes that name a Service as a parent amount to; none when no route does.
+    pub fn service_routes(&self, service: &NamespacedName) -> Option<&Arc<ServiceRoutes>> {
+        self.routes.get(service)
+    }
+
+    /// What is to be said of each route at each of its parents that is a Service, in the order of the
+    /// parents' names: for whoever writes it to the routes.
+    pub fn route_statuses(&self) -> impl Iterator<Item = &ParentStatus> {
+        self.routes.values().flat_map(|routes| routes.statuses())
     }
 
     /// Every node, in the order of their names.
@@ -162,6 +188,7 @@ impl Snapshot {
             && self.workloads_of_node.is_empty()
             && self.services.is_empty()
             && self.service_addresses.is_empty()
+            && self.routes.is_empty()
             && self.nodes.is_empty()
             && self.policies.is_empty()
     }

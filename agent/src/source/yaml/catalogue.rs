@@ -127,6 +127,11 @@ impl Catalogue {
             }
             for found in &file.found {
                 match found {
+                    // In force, but for some of its rules.
+                    Found::Object(key, Ok(Object::Route(route))) => {
+                        problems
+                            .extend(route.faults().map(|fault| Problem::of_field(name, Some(key), fault)));
+                    }
                     Found::Object(_, Ok(_)) => {}
                     Found::Object(key, Err(errors)) => problems
                         .extend(errors.iter().map(|error| Problem::of_field(name, Some(key), error.clone()))),

@@ -21,11 +21,13 @@ use crate::{
     state::{
         Kind, Object,
         model::{NamespacedName, ObjectKey},
+        routes::{ReferenceGrant, Route, RouteMeta},
     },
 };
 
 const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
-                     weir.dev/v1alpha1 AccessPolicy, v1 List";
+                     gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, \
+                     gateway.networking.k8s.io/v1 ReferenceGrant, weir.dev/v1alpha1 AccessPolicy, v1 List";
 
 /// One object of a file.
 #[derive(Clone, Debug)]
@@ -62,8 +64,8 @@ fn identify(value: &Value) -> Result<(Kind, ObjectKey), FieldError> {
     };
     // Another group's kind of the same name (serving.knative.dev Service) is not ours.
     let version = fields.get("apiVersion").unwrap_or(&Value::Null);
-    if version.as_str().is_none_or(|text| group(text) != group(api_version(kind))) {
-        let message = format!("a {kind} has apiVersion {}; known: {KNOWN}", api_version(kind));
+    if version.as_str().is_none_or(|text| group(text) != group(api_versions(kind)[0])) {
+        let message = format!("a {kind} has apiVersion {}; known: {KNOWN}", api_versions(kind)[0]);
         return Err(error_at("apiVersion", version, message));
     }
     let metadata = fields.get("metadata").unwrap_or(&Value::Null);
@@ -89,8 +91,9 @@ fn identify(value: &Value) -> Result<(Kind, ObjectKey), FieldError> {
 
 fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<FieldError>> {
     let version = value.get("apiVersion").unwrap_or(&Value::Null);
-    if version != api_version(kind) {
-        return Err(vec![error_at("apiVersion", version, format!("must be {}", api_version(kind)))]);
+    let versions = api_versions(kind);
+    if !versions.iter().any(|known| version == known) {
+        return Err(vec![error_at("apiVersion", version, format!("must be {}", versions.join(" or ")))]);
     }
     let namespace = value.pointer("/metadata/namespace").unwrap_or(&Value::Null);
     if !kind.namespaced() && !namespace.is_null() {
@@ -104,12 +107,27 @@ fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<F
         Kind::EndpointSlice => {
             convert::endpoint_slice(key, &typed::<discovery::EndpointSlice>("", value)?)?.into()
         }
-        Kind::AccessPolicy => policy(PolicyKey::new(key.namespace, key.name), value)?.into(),
+        Kind::HttpRoute => custom(value, |meta, spec| Route::http(key, route_meta(meta), spec))?.into(),
+        Kind::GrpcRoute => custom(value, |meta, spec| Route::grpc(key, route_meta(meta), spec))?.into(),
+        Kind::ReferenceGrant => custom(value, |_, spec| ReferenceGrant::parse(key, spec))?.into(),
+        Kind::AccessPolicy => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            custom(value, |_, spec| Policy::parse(key, spec))?.into()
+        }
     })
 }
 
-/// `status` may be there, since `kubectl get -o yaml` gives it; it is not looked at.
-fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
+fn route_meta(metadata: &ObjectMeta) -> RouteMeta {
+    let created = metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    RouteMeta { created, generation: metadata.generation }
+}
+
+/// An object of a kind that the API's own types do not have, whose `spec` is read by `parse`. `status`
+/// may be there, since `kubectl get -o yaml` gives it; it is not looked at.
+fn custom<T>(
+    value: &Value,
+    parse: impl FnOnce(&ObjectMeta, Value) -> Result<T, Vec<FieldError>>,
+) -> Result<T, Vec<FieldError>> {
     let empty = Map::new();
     let fields = value.as_object().unwrap_or(&empty);
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -117,23 +135,29 @@ fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
     let mut errors: Vec<FieldError> =
         unknown.map(|(field, value)| error_at(&join("", field), value, "unknown field")).collect();
     let metadata = fields.get("metadata").unwrap_or(&Value::Null);
-    errors.extend(typed::<ObjectMeta>("metadata", metadata).err().unwrap_or_default());
+    let metadata = typed::<ObjectMeta>("metadata", metadata).unwrap_or_else(|more| {
+        errors.extend(more);
+        ObjectMeta::default()
+    });
     let parsed = match fields.get("spec") {
-        Some(spec) => Policy::parse(key, spec.clone()),
+        Some(spec) => parse(&metadata, spec.clone()),
         None => Err(vec![error_at("spec", &Value::Null, "is missing")]),
     };
     match parsed {
-        Ok(policy) if errors.is_empty() => Ok(policy),
+        Ok(object) if errors.is_empty() => Ok(object),
         Ok(_) => Err(errors),
         Err(more) => Err([errors, more].concat()),
     }
 }
 
-fn api_version(kind: Kind) -> &'static str {
+/// The versions of a kind that are read; all have one shape.
+fn api_versions(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => "v1",
-        Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::AccessPolicy => "weir.dev/v1alpha1",
+        Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => &["v1"],
+        Kind::EndpointSlice => &["discovery.k8s.io/v1"],
+        Kind::HttpRoute | Kind::GrpcRoute => &["gateway.networking.k8s.io/v1"],
+        Kind::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
+        Kind::AccessPolicy => &["weir.dev/v1alpha1"],
     }
 }
 

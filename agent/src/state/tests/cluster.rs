@@ -9,6 +9,7 @@ use crate::{
         annotations::{Carrier, MeshSettings},
         input::{Endpoint, EndpointSlice, Namespace, Pod, PortSpec, ServiceSpec, TargetPort},
         model::{NamespacedName, Node, ObjectKey, Workload},
+        routes::{ReferenceGrant, Route, RouteMeta},
     },
 };
 
@@ -119,6 +120,33 @@ pub(super) fn policy(key: &str) -> Policy {
     let NamespacedName { namespace, name } = named(key);
     let spec: AccessPolicySpec = serde_json::from_str("{}").expect("an empty spec");
     Policy::compile(PolicyKey::new(namespace, name), spec).expect("a good policy")
+}
+
+/// An HTTPRoute at the Service `a/pay`, to this backend.
+pub(super) fn http_route(key: &str, backend: &str) -> Route {
+    Route::http(named(key), RouteMeta::default(), route_spec(backend)).expect("a good route")
+}
+
+/// A GRPCRoute at the Service `a/pay`, to this backend.
+pub(super) fn grpc_route(key: &str, backend: &str) -> Route {
+    Route::grpc(named(key), RouteMeta::default(), route_spec(backend)).expect("a good route")
+}
+
+fn route_spec(backend: &str) -> serde_json::Value {
+    let NamespacedName { namespace, name } = named(backend);
+    serde_json::json!({
+        "parentRefs": [{"group": "", "kind": "Service", "name": "pay", "namespace": "a"}],
+        "rules": [{"backendRefs": [{"name": *name, "namespace": *namespace, "port": 80}]}],
+    })
+}
+
+/// Lets the HTTPRoutes of `a` refer to all Services of its own namespace.
+pub(super) fn grant(key: &str) -> ReferenceGrant {
+    let spec = serde_json::json!({
+        "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "a"}],
+        "to": [{"group": "", "kind": "Service"}],
+    });
+    ReferenceGrant::parse(named(key), spec).expect("a good grant")
 }
 
 pub(super) fn key(kind: Kind, name: &str) -> ObjectKey {

@@ -2,7 +2,10 @@
 
 use proptest::{prelude::*, sample::subsequence};
 
-use super::cluster::{Cluster, endpoint, ip, named, namespace, node, pod, policy, service, slice, unready};
+use super::cluster::{
+    Cluster, endpoint, grant, grpc_route, http_route, ip, named, namespace, node, pod, policy, service,
+    slice, unready,
+};
 use crate::state::{Event, Object, Settings, Snapshot, State};
 
 /// Objects that touch each other in every way: shared addresses, selectors, slices, namespaces. Several
@@ -32,6 +35,11 @@ fn objects() -> Vec<Object> {
         slice("a/pay-1", "eager", vec![unready("10.0.0.1", "a/q"), endpoint("10.0.0.2", "b/p")]).into(),
         slice("a/pay-2", "pay", vec![endpoint("10.0.0.9", "a/gone"), unready("10.0.0.2", "a/p")]).into(),
         slice("b/pay-1", "pay", vec![endpoint("10.0.0.1", "")]).into(),
+        http_route("a/r", "a/pay").into(),
+        http_route("a/r", "b/pay").into(),
+        http_route("b/r", "b/pay").into(),
+        grpc_route("a/g", "a/eager").into(),
+        grant("b/g").into(),
         policy("a/x").into(),
         policy("weir-system/y").into(),
     ]
@@ -58,6 +66,14 @@ fn readable(snapshot: &Snapshot) -> String {
     for node in ["node-a", "n"] {
         let keys: Vec<_> = snapshot.workloads_on_node(node).map(|workload| &workload.key).collect();
         text += &format!("{node} {keys:?}\n");
+    }
+    for status in snapshot.route_statuses() {
+        text += &format!("{status:?}\n");
+    }
+    for client in ["a", "b", "c"] {
+        let routes = snapshot.routes(client, &named("a/pay"), 80);
+        let rules: Option<Vec<_>> = routes.map(|routes| routes.rules().collect());
+        text += &format!("{client} {:?} {rules:?}\n", routes.map(|routes| routes.kind));
     }
     let policies: Vec<_> = snapshot.policies().iter().collect();
     text + &format!("{:?} {policies:?}", snapshot.conflicts())

@@ -44,10 +44,12 @@ fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Li
         Lint { problems: scan.problems, problems_left_out: scan.problems_left_out, ..Lint::default() };
     for (file, object) in catalogue.in_force() {
         lint.objects += 1;
-        let Object::AccessPolicy(policy) = object else {
-            continue;
+        let warnings = match object {
+            Object::AccessPolicy(policy) => policy.warnings(),
+            Object::RequestAuthentication(authentication) => authentication.warnings(),
+            _ => continue,
         };
-        lint.warnings.extend(policy.warnings().iter().map(|warning| {
+        lint.warnings.extend(warnings.iter().map(|warning| {
             let error = FieldError {
                 field: warning.field.clone(),
                 value: String::new(),

@@ -22,10 +22,11 @@ use crate::{
         Kind, Object,
         model::{NamespacedName, ObjectKey},
     },
+    users::RequestAuthentication,
 };
 
 const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
-                     weir.dev/v1alpha1 AccessPolicy, v1 List";
+                     weir.dev/v1alpha1 AccessPolicy, weir.dev/v1alpha1 RequestAuthentication, v1 List";
 
 /// One object of a file.
 #[derive(Clone, Debug)]
@@ -104,12 +105,22 @@ fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<F
         Kind::EndpointSlice => {
             convert::endpoint_slice(key, &typed::<discovery::EndpointSlice>("", value)?)?.into()
         }
-        Kind::AccessPolicy => policy(PolicyKey::new(key.namespace, key.name), value)?.into(),
+        Kind::AccessPolicy => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            with_spec(value, |spec| Policy::parse(key, spec))?.into()
+        }
+        Kind::RequestAuthentication => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            with_spec(value, |spec| RequestAuthentication::parse(key, spec))?.into()
+        }
     })
 }
 
-/// `status` may be there, since `kubectl get -o yaml` gives it; it is not looked at.
-fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
+/// An object of the mesh's own. `status` may be there, since `kubectl get -o yaml` gives it; it is not looked at.
+fn with_spec<T>(
+    value: &Value,
+    parse: impl FnOnce(Value) -> Result<T, Vec<FieldError>>,
+) -> Result<T, Vec<FieldError>> {
     let empty = Map::new();
     let fields = value.as_object().unwrap_or(&empty);
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -119,11 +130,11 @@ fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
     let metadata = fields.get("metadata").unwrap_or(&Value::Null);
     errors.extend(typed::<ObjectMeta>("metadata", metadata).err().unwrap_or_default());
     let parsed = match fields.get("spec") {
-        Some(spec) => Policy::parse(key, spec.clone()),
+        Some(spec) => parse(spec.clone()),
         None => Err(vec![error_at("spec", &Value::Null, "is missing")]),
     };
     match parsed {
-        Ok(policy) if errors.is_empty() => Ok(policy),
+        Ok(object) if errors.is_empty() => Ok(object),
         Ok(_) => Err(errors),
         Err(more) => Err([errors, more].concat()),
     }
@@ -133,7 +144,7 @@ fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::AccessPolicy => "weir.dev/v1alpha1",
+        Kind::AccessPolicy | Kind::RequestAuthentication => "weir.dev/v1alpha1",
     }
 }
 

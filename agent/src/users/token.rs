@@ -39,7 +39,7 @@ impl<'a> Token<'a> {
         }
         match text.bytes().filter(|byte| *byte == b'.').count() {
             2 => {}
-            4 => return Err(TokenError::Encrypted),
+            4 if is_encrypted(text) => return Err(TokenError::Encrypted),
             _ => return Err(TokenError::Malformed),
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -51,6 +51,12 @@ impl<'a> Token<'a> {
         let signature = json::base64url(signature).ok_or(TokenError::Malformed)?;
         Ok(Token { algorithm, key, claims: object(claims)?, signed, signature })
     }
+}
+
+/// Whether a text of five parts is a JWE (RFC 7516 §9), and not two tokens in one.
+fn is_encrypted(text: &str) -> bool {
+    let header = text.split('.').next().filter(|header| header.len() <= MOST_HEADER);
+    header.and_then(|header| object(header).ok()).is_some_and(|header| header.contains_key("enc"))
 }
 
 fn object(part: &str) -> Result<Object, TokenError> {

@@ -2,7 +2,9 @@
 
 use proptest::{prelude::*, sample::subsequence};
 
-use super::cluster::{Cluster, endpoint, ip, named, namespace, node, pod, policy, service, slice, unready};
+use super::cluster::{
+    Cluster, authentication, endpoint, ip, named, namespace, node, pod, policy, service, slice, unready,
+};
 use crate::state::{Event, Object, Settings, Snapshot, State};
 
 /// Objects that touch each other in every way: shared addresses, selectors, slices, namespaces. Several
@@ -34,6 +36,9 @@ fn objects() -> Vec<Object> {
         slice("b/pay-1", "pay", vec![endpoint("10.0.0.1", "")]).into(),
         policy("a/x").into(),
         policy("weir-system/y").into(),
+        authentication("a/u", "one").into(),
+        authentication("a/u", "two").into(),
+        authentication("weir-system/u", "two").into(),
     ]
 }
 
@@ -42,7 +47,9 @@ fn readable(snapshot: &Snapshot) -> String {
     let mut text = String::new();
     for workload in snapshot.workloads() {
         let policies = snapshot.applicable(workload);
-        text += &format!("{workload:?} {policies:?}\n");
+        let authentication = snapshot.authentication(workload);
+        let sources: Vec<_> = authentication.sources().map(|source| source.id()).collect();
+        text += &format!("{workload:?} {policies:?} {sources:?}\n");
     }
     for item in snapshot.services() {
         text += &format!("{item:?}\n");
@@ -60,7 +67,8 @@ fn readable(snapshot: &Snapshot) -> String {
         text += &format!("{node} {keys:?}\n");
     }
     let policies: Vec<_> = snapshot.policies().iter().collect();
-    text + &format!("{:?} {policies:?}", snapshot.conflicts())
+    let authentications: Vec<_> = snapshot.authentications().iter().collect();
+    text + &format!("{:?} {policies:?} {authentications:?}", snapshot.conflicts())
 }
 
 /// An order in which to give a choice of the objects, of which some are taken away again.

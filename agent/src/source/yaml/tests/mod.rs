@@ -3,6 +3,7 @@
 mod bad_input;
 mod directory;
 mod objects;
+mod users;
 
 use crate::{
     source::yaml::{Catalogue, Scan},

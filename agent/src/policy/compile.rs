@@ -3,7 +3,7 @@
 //! Entry points: [`Policy::parse`], [`Policy::compile`]. Every text becomes a type here, once. What
 //! would match nothing or everything by accident is refused, and all that is wrong is reported at once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -13,12 +13,10 @@ use super::{
     lint,
     names::{Action, PolicyKey},
     read,
-    rule::{Entry, Part, Policy, Rule, Scope},
+    rule::{Entry, Part, Policy, Rule},
+    selection::{self, name},
     source::parse_network,
-    spec::{
-        AccessPolicySpec, FromSpec, HeaderSpec, PortSpec, RuleSpec, SelectorSpec, TargetRefSpec, ToSpec,
-        UserSpec, WhenSpec,
-    },
+    spec::{AccessPolicySpec, FromSpec, HeaderSpec, PortSpec, RuleSpec, ToSpec, UserSpec, WhenSpec},
 };
 use crate::identity::{Identity, TrustDomain};
 
@@ -45,7 +43,8 @@ impl Policy {
 fn compile(key: PolicyKey, spec: AccessPolicySpec) -> Result<Policy, Vec<Fault>> {
     let path = FieldPath::spec();
     let mut compiler = Compiler { namespace: &key.namespace, faults: Faults::default() };
-    let scope = compiler.scope(&path, &spec);
+    let scope =
+        selection::scope(&mut compiler.faults, &path, spec.selector.as_ref(), spec.target_refs.as_deref());
     if spec.action == Action::Deny && spec.rules.is_empty() {
         let message = "a deny policy without rules denies nothing: to deny everything, write [{}]";
         compiler.faults.add(path.key("rules"), "[]", message);
@@ -68,62 +67,6 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn scope(&mut self, path: &FieldPath, spec: &AccessPolicySpec) -> Scope {
-        match (&spec.selector, &spec.target_refs) {
-            (None, None) => Scope::Everyone,
-            (Some(selector), None) => self.selector(&path.key("selector"), selector),
-            (None, Some(targets)) => self.targets(path.key("targetRefs"), targets),
-            (Some(_), Some(_)) => {
-                let message = "selector and targetRefs exclude each other: write two policies";
-                self.faults.add(path.key("targetRefs"), "present beside selector", message);
-                Scope::Everyone
-            }
-        }
-    }
-
-    fn selector(&mut self, path: &FieldPath, selector: &SelectorSpec) -> Scope {
-        let empty = match &selector.match_labels {
-            None => Some(path.clone()),
-            Some(labels) => labels.is_empty().then(|| path.key("matchLabels")),
-        };
-        if let Some(path) = empty {
-            self.faults.add(path, "{}", "names no label: to select all workloads, leave spec.selector out");
-        }
-        let path = path.key("matchLabels");
-        let labels = selector.match_labels.clone().unwrap_or_default();
-        for (name, value) in &labels {
-            if !is_label_name(name) || !is_label_value(value) {
-                let message = "no workload has such a label (Kubernetes: label syntax)";
-                self.faults.add(path.key(name), format!("{name}={value}"), message);
-            }
-        }
-        Scope::Labels(labels)
-    }
-
-    fn targets(&mut self, path: FieldPath, targets: &[TargetRefSpec]) -> Scope {
-        if targets.is_empty() {
-            let message = "an empty list selects nothing: leave it out, or name a Service";
-            self.faults.add(path.clone(), "[]", message);
-        }
-        let mut services: Vec<Arc<str>> = Vec::new();
-        for (index, target) in targets.iter().enumerate() {
-            let path = path.index(index);
-            if !matches!(target.group.as_str(), "" | "core") {
-                self.faults.add(path.key("group"), &target.group, "a Service is of the core group: \"\"");
-            }
-            if target.kind != "Service" {
-                self.faults.add(path.key("kind"), &target.kind, "only Service can be a target");
-            }
-            match name(&target.name) {
-                Ok(name) => services.push(Arc::from(&*name)),
-                Err(message) => self.faults.add(path.key("name"), &target.name, message),
-            }
-        }
-        services.sort_unstable();
-        services.dedup();
-        Scope::Services(services)
-    }
-
     fn rule(&mut self, path: &FieldPath, rule: &RuleSpec) -> Rule {
         let from = self.entries(path.key("from"), rule.from.as_deref(), Self::from);
         let to = self.entries(path.key("to"), rule.to.as_deref(), Self::to);
@@ -257,34 +200,10 @@ fn account(own: &str, text: &str) -> Result<(Box<str>, Box<str>), String> {
     }
 }
 
-/// The name of a Kubernetes object: what can stand in an identity.
-fn name(text: &str) -> Result<Box<str>, String> {
-    match Identity::new(&TrustDomain::default(), text, "any") {
-        Ok(_) => Ok(text.into()),
-        Err(_) => Err("not a name: lower-case letters, digits, '-' and '.' only, exactly as it is".into()),
-    }
-}
-
 /// Any text but an empty one.
 fn text(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("an empty text matches nothing".into());
     }
     Ok(text.into())
-}
-
-/// Kubernetes' syntax: an optional DNS prefix and `/`, then as a value that is not empty.
-fn is_label_name(text: &str) -> bool {
-    let (prefix, name) = text.rsplit_once('/').unwrap_or(("any", text));
-    self::name(prefix).is_ok() && !name.is_empty() && is_label_value(name)
-}
-
-/// Kubernetes' syntax: at most 63 letters, digits, `-`, `_`, `.`, the outer ones alphanumeric.
-fn is_label_value(text: &str) -> bool {
-    let outer = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    text.len() <= 63
-        && text.bytes().all(inner)
-        && outer(text.chars().next())
-        && outer(text.chars().next_back())
 }

@@ -17,6 +17,7 @@ mod names;
 mod ports;
 pub(crate) mod read;
 mod rule;
+pub(crate) mod selection;
 mod source;
 pub(crate) mod spec;
 

@@ -56,6 +56,7 @@ fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Li
             Object::Route(route) => {
                 (route.warnings(), of_routes.get(route.key()).map(Vec::as_slice).unwrap_or_default())
             }
+            Object::RequestAuthentication(authentication) => (authentication.warnings(), &[]),
             _ => (&[], &[]),
         };
         lint.warnings.extend(own.iter().chain(beside).map(|warning| warned(file, object, warning)));

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     identity::TrustDomain,
     policy::{Policy, PolicyIndex, PolicyKey},
+    users::{AuthenticationIndex, RequestAuthentication},
 };
 
 /// What the whole mesh has in common.
@@ -44,7 +45,7 @@ impl Default for Settings {
 pub enum Change {
     /// A node came, went, or has other addresses or another place.
     Node(Arc<str>),
-    /// Policies came, went or differ.
+    /// Policies or request authentications came, went or differ.
     Policies,
     /// The routes of a Service differ, or what is to be said of them: to whom they send its requests, and
     /// whether layer 7 is needed for it.
@@ -82,7 +83,8 @@ struct Marks {
 impl State {
     /// A cluster with nothing in it.
     pub fn new(settings: Settings) -> Self {
-        let view = Snapshot::new(PolicyIndex::new(settings.root_namespace.clone()));
+        let root = settings.root_namespace.clone();
+        let view = Snapshot::new(PolicyIndex::new(root.clone()), AuthenticationIndex::new(root));
         Self {
             settings,
             inputs: Inputs::default(),
@@ -169,6 +171,9 @@ impl State {
                 marks.routed.extend(self.routes.put_grant(&grant.key().clone(), Some(grant)));
             }
             Object::AccessPolicy(policy) => self.put_policy(&policy.key().clone(), Some(policy), marks),
+            Object::RequestAuthentication(object) => {
+                self.put_authentication(&object.key().clone(), Some(object), marks);
+            }
         }
     }
 
@@ -195,6 +200,9 @@ impl State {
             Kind::ReferenceGrant => marks.routed.extend(self.routes.put_grant(&key, None)),
             Kind::AccessPolicy => {
                 self.put_policy(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
+            }
+            Kind::RequestAuthentication => {
+                self.put_authentication(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
             }
         }
     }
@@ -263,6 +271,26 @@ impl State {
             None => policies.without(key),
         };
         self.view.policies_version += 1;
+        marks.decisions = true;
+        marks.changes.insert(Change::Policies);
+    }
+
+    fn put_authentication(
+        &mut self,
+        key: &PolicyKey,
+        new: Option<Arc<RequestAuthentication>>,
+        marks: &mut Marks,
+    ) {
+        let authentications = &mut self.view.authentications;
+        if authentications.object(key) == new.as_ref() {
+            return;
+        }
+        match new {
+            Some(new) => authentications.insert(new),
+            None => _ = authentications.remove(key),
+        }
+        self.view.authentications_version += 1;
+        // Who is a user, and whether layer 7 must be carried to know, is a part of every decision.
         marks.decisions = true;
         marks.changes.insert(Change::Policies);
     }

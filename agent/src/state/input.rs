@@ -12,7 +12,10 @@ use super::{
     model::{NamespacedName, Node, ObjectKey},
     routes::{ReferenceGrant, Route, RouteKind},
 };
-use crate::policy::{Policy, PolicyKey};
+use crate::{
+    policy::{Policy, PolicyKey},
+    users::RequestAuthentication,
+};
 
 /// One change of the cluster's objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +45,8 @@ pub enum Object {
     ReferenceGrant(Arc<ReferenceGrant>),
     /// weir.dev/v1alpha1 AccessPolicy.
     AccessPolicy(Arc<Policy>),
+    /// weir.dev/v1alpha1 RequestAuthentication.
+    RequestAuthentication(Arc<RequestAuthentication>),
 }
 
 /// The kinds of [`Object`].
@@ -65,6 +70,8 @@ pub enum Kind {
     ReferenceGrant,
     /// weir.dev/v1alpha1 AccessPolicy.
     AccessPolicy,
+    /// weir.dev/v1alpha1 RequestAuthentication.
+    RequestAuthentication,
 }
 
 /// A Namespace.
@@ -185,6 +192,10 @@ impl Object {
                 let PolicyKey { namespace, name } = policy.key();
                 (namespace.clone(), name.clone())
             }
+            Object::RequestAuthentication(authentication) => {
+                let PolicyKey { namespace, name } = authentication.key();
+                (namespace.clone(), name.clone())
+            }
         };
         ObjectKey { kind: self.kind().word().into(), namespace, name }
     }
@@ -203,6 +214,7 @@ impl Object {
             },
             Object::ReferenceGrant(_) => Kind::ReferenceGrant,
             Object::AccessPolicy(_) => Kind::AccessPolicy,
+            Object::RequestAuthentication(_) => Kind::RequestAuthentication,
         }
     }
 }
@@ -218,11 +230,12 @@ macro_rules! object_of {
 }
 
 object_of!(Namespace: Namespace, Node: Node, Pod: Pod, Service: ServiceSpec, EndpointSlice: EndpointSlice,
-    Route: Route, ReferenceGrant: ReferenceGrant, AccessPolicy: Policy);
+    Route: Route, ReferenceGrant: ReferenceGrant, AccessPolicy: Policy,
+    RequestAuthentication: RequestAuthentication);
 
 impl Kind {
     /// Every kind, in the order in which people think of them.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Namespace,
         Kind::Node,
         Kind::Pod,
@@ -232,6 +245,7 @@ impl Kind {
         Kind::GrpcRoute,
         Kind::ReferenceGrant,
         Kind::AccessPolicy,
+        Kind::RequestAuthentication,
     ];
 
     /// The word of the field `kind`.
@@ -246,6 +260,7 @@ impl Kind {
             Kind::GrpcRoute => "GRPCRoute",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::AccessPolicy => "AccessPolicy",
+            Kind::RequestAuthentication => "RequestAuthentication",
         }
     }
 
@@ -273,6 +288,6 @@ impl FromStr for Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, HTTPRoute, GRPCRoute, ReferenceGrant, \
-     AccessPolicy"
+     AccessPolicy, RequestAuthentication"
 )]
 pub struct UnknownKind;

@@ -3,7 +3,7 @@
 //! Entry point: [`Snapshot`]. Immutable and made of persistent maps, so that taking one costs the same
 //! however large the cluster is. Knows nothing of the objects it came from.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 
@@ -13,7 +13,10 @@ use super::{
     model::{NamespacedName, Node, ObjectKey, Service, ServicePort, Workload},
     routes::{ParentStatus, Routes, ServiceRoutes},
 };
-use crate::policy::{Applicable, PolicyIndex, Target};
+use crate::{
+    policy::{Applicable, PolicyIndex, Target},
+    users::{Authentication, AuthenticationIndex, Source},
+};
 
 /// An immutable view of the cluster's state.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub struct Snapshot {
     pub(super) nodes: imbl::OrdMap<Arc<str>, Arc<Node>>,
     pub(super) policies: PolicyIndex,
     pub(super) policies_version: u64,
+    pub(super) authentications: AuthenticationIndex,
+    pub(super) authentications_version: u64,
 }
 
 /// A workload, with the policies that select it once somebody has asked for them.
@@ -40,6 +45,8 @@ pub(super) struct Known {
     pub(super) workload: Arc<Workload>,
     /// Shared by all snapshots that have this very workload; the version says by which policies.
     applicable: ArcSwapOption<(u64, Arc<Applicable>)>,
+    /// The same for the request authentications.
+    authentication: ArcSwapOption<(u64, Arc<Authentication>)>,
 }
 
 /// An address that several objects of one kind claim. None of them has it until one lets go.
@@ -52,7 +59,7 @@ pub struct Conflict {
 }
 
 impl Snapshot {
-    pub(super) fn new(policies: PolicyIndex) -> Self {
+    pub(super) fn new(policies: PolicyIndex, authentications: AuthenticationIndex) -> Self {
         Self {
             generation: 0,
             policy_generation: 0,
@@ -65,6 +72,8 @@ impl Snapshot {
             nodes: Default::default(),
             policies,
             policies_version: 0,
+            authentications,
+            authentications_version: 0,
         }
     }
 
@@ -170,6 +179,40 @@ impl Snapshot {
         applicable
     }
 
+    /// Every request authentication in force.
+    pub fn authentications(&self) -> &AuthenticationIndex {
+        &self.authentications
+    }
+
+    /// Whose tokens `workload` takes, by all objects that select it, remembered until it or any object changes.
+    pub fn authentication(&self, workload: &Workload) -> Arc<Authentication> {
+        let select = || self.authentications.select(&target(workload));
+        let known = self.workloads.get(&workload.key);
+        let Some(known) = known.filter(|known| std::ptr::eq(&*known.workload, workload)) else {
+            return select();
+        };
+        if let Some((version, authentication)) = known.authentication.load().as_deref()
+            && *version == self.authentications_version
+        {
+            return authentication.clone();
+        }
+        let authentication = select();
+        known.authentication.store(Some(Arc::new((self.authentications_version, authentication.clone()))));
+        authentication
+    }
+
+    /// Where the keys are that the workloads of a node need, each source once.
+    pub fn key_sources_on_node(&self, node: &str) -> Vec<Arc<Source>> {
+        let mut sources: BTreeMap<_, Arc<Source>> = BTreeMap::new();
+        if !self.authentications.is_empty() {
+            for workload in self.workloads_on_node(node) {
+                let authentication = self.authentication(workload);
+                sources.extend(authentication.sources().map(|source| (source.id(), source.clone())));
+            }
+        }
+        sources.into_values().collect()
+    }
+
     /// Addresses that several pods, or several Services, claim.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let pods = self.workload_addresses.contested().map(|conflict| (Kind::Pod, conflict));
@@ -191,16 +234,16 @@ impl Snapshot {
             && self.routes.is_empty()
             && self.nodes.is_empty()
             && self.policies.is_empty()
+            && self.authentications.is_empty()
     }
 
     fn select(&self, workload: &Workload) -> Arc<Applicable> {
-        let target = Target {
-            namespace: &workload.key.namespace,
-            labels: &workload.labels,
-            services: &workload.services,
-        };
-        self.policies.select(&target)
+        self.policies.select(&target(workload))
     }
+}
+
+fn target(workload: &Workload) -> Target<'_> {
+    Target { namespace: &workload.key.namespace, labels: &workload.labels, services: &workload.services }
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -217,7 +260,11 @@ impl std::fmt::Debug for Snapshot {
 
 impl Known {
     pub(super) fn new(workload: Workload) -> Self {
-        Self { workload: Arc::new(workload), applicable: ArcSwapOption::empty() }
+        Self {
+            workload: Arc::new(workload),
+            applicable: ArcSwapOption::empty(),
+            authentication: ArcSwapOption::empty(),
+        }
     }
 }
 

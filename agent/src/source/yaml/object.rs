@@ -23,11 +23,13 @@ use crate::{
         model::{NamespacedName, ObjectKey},
         routes::{ReferenceGrant, Route, RouteMeta},
     },
+    users::RequestAuthentication,
 };
 
 const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
                      gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, \
-                     gateway.networking.k8s.io/v1 ReferenceGrant, weir.dev/v1alpha1 AccessPolicy, v1 List";
+                     gateway.networking.k8s.io/v1 ReferenceGrant, weir.dev/v1alpha1 AccessPolicy, \
+                     weir.dev/v1alpha1 RequestAuthentication, v1 List";
 
 /// One object of a file.
 #[derive(Clone, Debug)]
@@ -114,6 +116,10 @@ fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<F
             let key = PolicyKey::new(key.namespace, key.name);
             custom(value, |_, spec| Policy::parse(key, spec))?.into()
         }
+        Kind::RequestAuthentication => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            custom(value, |_, spec| RequestAuthentication::parse(key, spec))?.into()
+        }
     })
 }
 
@@ -157,7 +163,7 @@ fn api_versions(kind: Kind) -> &'static [&'static str] {
         Kind::EndpointSlice => &["discovery.k8s.io/v1"],
         Kind::HttpRoute | Kind::GrpcRoute => &["gateway.networking.k8s.io/v1"],
         Kind::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
-        Kind::AccessPolicy => &["weir.dev/v1alpha1"],
+        Kind::AccessPolicy | Kind::RequestAuthentication => &["weir.dev/v1alpha1"],
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         model::{NamespacedName, Node, ObjectKey, Workload},
         routes::{ReferenceGrant, Route, RouteMeta},
     },
+    users::RequestAuthentication,
 };
 
 pub(super) fn named(text: &str) -> NamespacedName {
@@ -113,6 +114,14 @@ pub(super) fn endpoint(address: &str, pod: &str) -> Endpoint {
 
 pub(super) fn unready(address: &str, pod: &str) -> Endpoint {
     Endpoint { ready: false, ..endpoint(address, pod) }
+}
+
+/// A request authentication that takes tokens of the issuer `issuer`.
+pub(super) fn authentication(key: &str, issuer: &str) -> RequestAuthentication {
+    let NamespacedName { namespace, name } = named(key);
+    let spec = serde_json::json!({"issuers": [{"issuer": issuer, "audiences": ["shop"],
+        "jwks": {"uri": format!("https://{issuer}/keys")}}]});
+    RequestAuthentication::parse(PolicyKey::new(namespace, name), spec).expect("a good object")
 }
 
 /// A policy that allows nothing to its whole namespace.

@@ -3,8 +3,8 @@
 use proptest::{prelude::*, sample::subsequence};
 
 use super::cluster::{
-    Cluster, endpoint, grant, grpc_route, http_route, ip, named, namespace, node, pod, policy, service,
-    slice, unready,
+    Cluster, authentication, endpoint, grant, grpc_route, http_route, ip, named, namespace, node, pod, policy,
+    service, slice, unready,
 };
 use crate::state::{Event, Object, Settings, Snapshot, State};
 
@@ -42,6 +42,9 @@ fn objects() -> Vec<Object> {
         grant("b/g").into(),
         policy("a/x").into(),
         policy("weir-system/y").into(),
+        authentication("a/u", "one").into(),
+        authentication("a/u", "two").into(),
+        authentication("weir-system/u", "two").into(),
     ]
 }
 
@@ -50,7 +53,9 @@ fn readable(snapshot: &Snapshot) -> String {
     let mut text = String::new();
     for workload in snapshot.workloads() {
         let policies = snapshot.applicable(workload);
-        text += &format!("{workload:?} {policies:?}\n");
+        let authentication = snapshot.authentication(workload);
+        let sources: Vec<_> = authentication.sources().map(|source| source.id()).collect();
+        text += &format!("{workload:?} {policies:?} {sources:?}\n");
     }
     for item in snapshot.services() {
         text += &format!("{item:?}\n");
@@ -76,7 +81,8 @@ fn readable(snapshot: &Snapshot) -> String {
         text += &format!("{client} {:?} {rules:?}\n", routes.map(|routes| routes.kind));
     }
     let policies: Vec<_> = snapshot.policies().iter().collect();
-    text + &format!("{:?} {policies:?}", snapshot.conflicts())
+    let authentications: Vec<_> = snapshot.authentications().iter().collect();
+    text + &format!("{:?} {policies:?} {authentications:?}", snapshot.conflicts())
 }
 
 /// An order in which to give a choice of the objects, of which some are taken away again.

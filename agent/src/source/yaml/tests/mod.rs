@@ -4,6 +4,7 @@ mod bad_input;
 mod directory;
 mod objects;
 mod routes;
+mod users;
 
 use crate::{
     source::yaml::{Catalogue, Scan},

@@ -29,19 +29,7 @@ impl Policy {
     /// Everything that is wrong with it: unknown fields, wrong types, and all that
     /// [`Policy::compile`] refuses.
     pub fn parse(key: PolicyKey, spec: Value) -> Result<Policy, Vec<FieldError>> {
-        let reading = read::read::<AccessPolicySpec>(&FieldPath::spec(), spec);
-        let mut faults = reading.faults;
-        let compiled = reading.object.map(|spec| compile(key, spec));
-        let mut more = match compiled {
-            Some(Ok(policy)) if faults.is_empty() => return Ok(policy),
-            Some(Err(more)) => more,
-            Some(Ok(_)) | None => Vec::new(),
-        };
-        // What is empty only because something wrong was taken out of it is not an error of its own.
-        more.iter_mut().for_each(|fault| fault.path = read::in_document(&fault.path, &faults));
-        more.retain(|fault| !faults.iter().any(|cause| fault.path.holds(&cause.path)));
-        faults.append(&mut more);
-        Err(faults.into_iter().map(FieldError::from).collect())
+        read::parse(&FieldPath::spec(), spec, |spec: AccessPolicySpec| compile(key, spec))
     }
 
     /// Compiles a spec.

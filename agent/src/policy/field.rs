@@ -38,37 +38,37 @@ impl fmt::Display for Warning {
 
 /// One step into an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Key(String),
     Index(usize),
 }
 
 /// The way from an object's root to a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct FieldPath(pub(super) Vec<Step>);
+pub(crate) struct FieldPath(pub(crate) Vec<Step>);
 
 impl FieldPath {
     /// The path of `spec`.
-    pub(super) fn spec() -> Self {
+    pub(crate) fn spec() -> Self {
         Self::default().key("spec")
     }
 
     /// The field `key` of the object at this path.
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.into()));
         Self(steps)
     }
 
     /// The element `index` of the list at this path.
-    pub(super) fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
         Self(steps)
     }
 
     /// Whether `other` is this field or inside it.
-    pub(super) fn holds(&self, other: &FieldPath) -> bool {
+    pub(crate) fn holds(&self, other: &FieldPath) -> bool {
         other.0.starts_with(&self.0)
     }
 }
@@ -88,10 +88,10 @@ impl fmt::Display for FieldPath {
 
 /// One thing that is wrong, while its path can still be computed with.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub(super) path: FieldPath,
-    pub(super) value: String,
-    pub(super) message: String,
+pub(crate) struct Fault {
+    pub(crate) path: FieldPath,
+    pub(crate) value: String,
+    pub(crate) message: String,
 }
 
 impl From<Fault> for FieldError {
@@ -114,16 +114,16 @@ fn cut(mut text: String, most: usize) -> String {
 
 /// Collects everything that is wrong with an object, so that its author sees it all at once.
 #[derive(Debug, Default)]
-pub(super) struct Faults(pub(super) Vec<Fault>);
+pub(crate) struct Faults(pub(crate) Vec<Fault>);
 
 impl Faults {
     /// Notes that the field at `path` has a `value` that is wrong.
-    pub(super) fn add(&mut self, path: FieldPath, value: impl fmt::Display, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, path: FieldPath, value: impl fmt::Display, message: impl Into<String>) {
         self.0.push(Fault { path, value: value.to_string(), message: message.into() });
     }
 
     /// Parses each value of a list that may be absent; a list that is present must not be empty.
-    pub(super) fn list<T: fmt::Display, U>(
+    pub(crate) fn list<T: fmt::Display, U>(
         &mut self,
         path: FieldPath,
         list: Option<&[T]>,

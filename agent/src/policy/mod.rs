@@ -7,16 +7,16 @@
 mod applicable;
 mod compile;
 mod explain;
-mod field;
+pub(crate) mod field;
 mod http;
 mod index;
 mod lint;
 mod names;
 mod ports;
-mod read;
+pub(crate) mod read;
 mod rule;
 mod source;
-mod spec;
+pub(crate) mod spec;
 
 pub use applicable::{Applicable, Decision};
 pub use explain::{Explanation, Mismatch, PolicyExplanation, RuleExplanation};

@@ -1,27 +1,49 @@
 //! From a parsed document to a typed object, with everything that is wrong in it.
 //!
-//! Entry point: [`read`]. Deserializing stops at the first error; here the offending field is taken
+//! Entry points: [`parse`], [`read`]. Deserializing stops at the first error; here the offending field is taken
 //! out and the rest is read again, so that an author sees all mistakes at once.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-use super::field::{Fault, FieldPath, Step};
+use super::field::{Fault, FieldError, FieldPath, Step};
 
 /// More errors than this in one object are not looked for: each costs one more reading.
 const MOST_ERRORS: usize = 50;
 
 /// What could be read of a document, and what was wrong with it.
-pub(super) struct Reading<T> {
+pub(crate) struct Reading<T> {
     /// The object without its offending fields; none when there is nothing left to read.
-    pub(super) object: Option<T>,
+    pub(crate) object: Option<T>,
     /// What was wrong, in the places where it was in the document.
-    pub(super) faults: Vec<Fault>,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Reads the value that stands at `root` and makes of it what `compile` does.
+///
+/// # Errors
+/// Everything that is wrong with it, by reading and by compiling.
+pub(crate) fn parse<T: DeserializeOwned, U>(
+    root: &FieldPath,
+    document: Value,
+    compile: impl FnOnce(T) -> Result<U, Vec<Fault>>,
+) -> Result<U, Vec<FieldError>> {
+    let Reading { object, mut faults } = read(root, document);
+    let mut more = match object.map(compile) {
+        Some(Ok(compiled)) if faults.is_empty() => return Ok(compiled),
+        Some(Err(more)) => more,
+        Some(Ok(_)) | None => Vec::new(),
+    };
+    // What is empty only because something wrong was taken out of it is not an error of its own.
+    more.iter_mut().for_each(|fault| fault.path = in_document(&fault.path, &faults));
+    more.retain(|fault| !faults.iter().any(|cause| fault.path.holds(&cause.path)));
+    faults.append(&mut more);
+    Err(faults.into_iter().map(FieldError::from).collect())
 }
 
 /// Reads the value that stands at `root`.
-pub(super) fn read<T: DeserializeOwned>(root: &FieldPath, mut document: Value) -> Reading<T> {
+pub(crate) fn read<T: DeserializeOwned>(root: &FieldPath, mut document: Value) -> Reading<T> {
     let mut faults: Vec<Fault> = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize(&document) {
@@ -44,7 +66,7 @@ pub(super) fn read<T: DeserializeOwned>(root: &FieldPath, mut document: Value) -
 
 /// The place in the document of what is at `path` in the object that is left when all that
 /// `faults` speaks of is taken out: a list from which elements were taken has moved together.
-pub(super) fn in_document(path: &FieldPath, faults: &[Fault]) -> FieldPath {
+pub(crate) fn in_document(path: &FieldPath, faults: &[Fault]) -> FieldPath {
     let mut place = FieldPath::default();
     for step in &path.0 {
         let Step::Index(mut index) = *step else {

@@ -165,6 +165,8 @@ macro_rules! read_from_objects_only {
     )*};
 }
 
+pub(crate) use read_from_objects_only;
+
 read_from_objects_only!(
     AccessPolicySpec,
     SelectorSpec,
@@ -214,6 +216,8 @@ impl<'de> Deserialize<'de> for PortSpec {
 }
 
 /// Reads a field that may be left out, but not be null.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

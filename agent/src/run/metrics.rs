@@ -35,6 +35,7 @@ fn state(metrics: &Metrics, shared: &Arc<Shared>) {
             Sample::new(&["Service"], snapshot.services().count() as f64),
             Sample::new(&["Node"], snapshot.nodes().count() as f64),
             Sample::new(&["AccessPolicy"], snapshot.policies().len() as f64),
+            Sample::new(&["TrafficPolicy"], snapshot.traffic_policies().len() as f64),
         ]
     });
     let of = shared.clone();

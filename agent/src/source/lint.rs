@@ -1,15 +1,19 @@
 //! What is wrong with files before an agent reads them.
 //!
 //! Entry points: [`files`], [`text`]. They read objects exactly as the agent would, and look at all
-//! files together, so that two objects of one name are found.
+//! files together, so that two objects of one name, or two policies that contradict each other, are found.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use super::{
     Problem,
     yaml::{self, Catalogue},
 };
-use crate::{policy::FieldError, state::Object};
+use crate::{
+    policy::{FieldError, Warning},
+    state::Object,
+    traffic::TrafficIndex,
+};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -42,19 +46,36 @@ fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Li
     let scan = catalogue.update(files);
     let mut lint =
         Lint { problems: scan.problems, problems_left_out: scan.problems_left_out, ..Lint::default() };
+    let (mut traffic, mut places) = (TrafficIndex::default(), HashMap::new());
     for (file, object) in catalogue.in_force() {
         lint.objects += 1;
-        let Object::AccessPolicy(policy) = object else {
+        let warnings = match object {
+            Object::AccessPolicy(policy) => policy.warnings(),
+            Object::TrafficPolicy(policy) => {
+                traffic.put(policy.key(), Some(policy.clone()));
+                places.insert(policy.key().clone(), (file, object.key()));
+                policy.warnings()
+            }
+            _ => &[],
+        };
+        lint.warnings.extend(warnings.iter().map(|warning| warned(file, object, warning)));
+    }
+    for conflict in traffic.conflicts() {
+        let Some((file, key)) = places.get(&conflict.ignored) else {
             continue;
         };
-        lint.warnings.extend(policy.warnings().iter().map(|warning| {
-            let error = FieldError {
-                field: warning.field.clone(),
-                value: String::new(),
-                message: warning.message.clone(),
-            };
-            Problem::of_field(file, Some(&object.key()), error)
-        }));
+        let error = FieldError {
+            field: "spec.targetRefs".into(),
+            value: conflict.service.name.to_string(),
+            message: conflict.message(),
+        };
+        lint.warnings.push(Problem::of_field(file, Some(key), error));
     }
     lint
+}
+
+fn warned(file: &str, object: &Object, warning: &Warning) -> Problem {
+    let error =
+        FieldError { field: warning.field.clone(), value: String::new(), message: warning.message.clone() };
+    Problem::of_field(file, Some(&object.key()), error)
 }

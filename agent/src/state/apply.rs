@@ -21,6 +21,7 @@ use super::{
 use crate::{
     identity::TrustDomain,
     policy::{Policy, PolicyIndex, PolicyKey},
+    traffic::TrafficPolicy,
 };
 
 /// What the whole mesh has in common.
@@ -47,6 +48,8 @@ pub enum Change {
     Policies,
     /// A Service came, went or differs, or its address became, or is no longer, its alone.
     Service(NamespacedName),
+    /// Requests to a Service are to be treated in another way.
+    Traffic(NamespacedName),
     /// A workload came, went or differs, or its address became, or is no longer, its alone.
     Workload(NamespacedName),
 }
@@ -156,6 +159,7 @@ impl State {
                 }
             }
             Object::AccessPolicy(policy) => self.put_policy(&policy.key().clone(), Some(policy), marks),
+            Object::TrafficPolicy(policy) => self.put_traffic(&policy.key().clone(), Some(policy), marks),
         }
     }
 
@@ -179,6 +183,9 @@ impl State {
             }
             Kind::AccessPolicy => {
                 self.put_policy(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
+            }
+            Kind::TrafficPolicy => {
+                self.put_traffic(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
             }
         }
     }
@@ -245,6 +252,15 @@ impl State {
         self.view.policies_version += 1;
         marks.decisions = true;
         marks.changes.insert(Change::Policies);
+    }
+
+    fn put_traffic(&mut self, key: &PolicyKey, new: Option<Arc<TrafficPolicy>>, marks: &mut Marks) {
+        if self.view.traffic.policy(key) == new.as_ref() {
+            return;
+        }
+        let services = self.view.traffic.put(key, new);
+        let named = services.into_iter().map(|of| NamespacedName::new(of.namespace, of.name));
+        marks.changes.extend(named.map(Change::Traffic));
     }
 
     fn settle(&mut self, marks: &mut Marks) {

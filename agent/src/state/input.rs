@@ -11,7 +11,10 @@ use super::{
     annotations::MeshSettings,
     model::{NamespacedName, Node, ObjectKey},
 };
-use crate::policy::{Policy, PolicyKey};
+use crate::{
+    policy::{Policy, PolicyKey},
+    traffic::TrafficPolicy,
+};
 
 /// One change of the cluster's objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +40,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// weir.dev/v1alpha1 AccessPolicy.
     AccessPolicy(Arc<Policy>),
+    /// weir.dev/v1alpha1 TrafficPolicy.
+    TrafficPolicy(Arc<TrafficPolicy>),
 }
 
 /// The kinds of [`Object`].
@@ -54,6 +59,8 @@ pub enum Kind {
     EndpointSlice,
     /// weir.dev/v1alpha1 AccessPolicy.
     AccessPolicy,
+    /// weir.dev/v1alpha1 TrafficPolicy.
+    TrafficPolicy,
 }
 
 /// A Namespace.
@@ -172,6 +179,7 @@ impl Object {
                 let PolicyKey { namespace, name } = policy.key();
                 (namespace.clone(), name.clone())
             }
+            Object::TrafficPolicy(policy) => (policy.key().namespace.clone(), policy.key().name.clone()),
         };
         ObjectKey { kind: self.kind().word().into(), namespace, name }
     }
@@ -185,6 +193,7 @@ impl Object {
             Object::Service(_) => Kind::Service,
             Object::EndpointSlice(_) => Kind::EndpointSlice,
             Object::AccessPolicy(_) => Kind::AccessPolicy,
+            Object::TrafficPolicy(_) => Kind::TrafficPolicy,
         }
     }
 }
@@ -200,12 +209,19 @@ macro_rules! object_of {
 }
 
 object_of!(Namespace: Namespace, Node: Node, Pod: Pod, Service: ServiceSpec, EndpointSlice: EndpointSlice,
-    AccessPolicy: Policy);
+    AccessPolicy: Policy, TrafficPolicy: TrafficPolicy);
 
 impl Kind {
     /// Every kind, in the order in which people think of them.
-    pub const ALL: [Kind; 6] =
-        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::AccessPolicy];
+    pub const ALL: [Kind; 7] = [
+        Kind::Namespace,
+        Kind::Node,
+        Kind::Pod,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::AccessPolicy,
+        Kind::TrafficPolicy,
+    ];
 
     /// The word of the field `kind`.
     pub fn word(self) -> &'static str {
@@ -216,6 +232,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::AccessPolicy => "AccessPolicy",
+            Kind::TrafficPolicy => "TrafficPolicy",
         }
     }
 
@@ -241,5 +258,5 @@ impl FromStr for Kind {
 
 /// The word is not a kind that the mesh looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, AccessPolicy")]
+#[error("unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, AccessPolicy, TrafficPolicy")]
 pub struct UnknownKind;

@@ -12,7 +12,10 @@ use super::{
     input::Kind,
     model::{NamespacedName, Node, ObjectKey, Service, ServicePort, Workload},
 };
-use crate::policy::{Applicable, PolicyIndex, Target};
+use crate::{
+    policy::{Applicable, PolicyIndex, Target},
+    traffic::{Place, ServiceKey, Traffic, TrafficIndex},
+};
 
 /// An immutable view of the cluster's state.
 #[derive(Clone)]
@@ -30,6 +33,7 @@ pub struct Snapshot {
     pub(super) nodes: imbl::OrdMap<Arc<str>, Arc<Node>>,
     pub(super) policies: PolicyIndex,
     pub(super) policies_version: u64,
+    pub(super) traffic: TrafficIndex,
 }
 
 /// A workload, with the policies that select it once somebody has asked for them.
@@ -61,6 +65,7 @@ impl Snapshot {
             nodes: Default::default(),
             policies,
             policies_version: 0,
+            traffic: TrafficIndex::default(),
         }
     }
 
@@ -144,6 +149,25 @@ impl Snapshot {
         applicable
     }
 
+    /// How requests to a Service are to be treated; none when no TrafficPolicy says so.
+    pub fn traffic(&self, service: &NamespacedName) -> Option<Arc<Traffic>> {
+        let key = ServiceKey::new(service.namespace.clone(), service.name.clone());
+        self.traffic.traffic(&key).cloned()
+    }
+
+    /// Every TrafficPolicy, in force or not.
+    pub fn traffic_policies(&self) -> &TrafficIndex {
+        &self.traffic
+    }
+
+    /// Where a pod runs, by its own address; nowhere that is known, for any other address.
+    pub fn place(&self, address: IpAddr) -> Place {
+        let node = self.workload_by_address(address).map(|workload| workload.node.clone());
+        let node = node.filter(|node| !node.is_empty());
+        let zone = node.as_deref().and_then(|node| self.node(node)).and_then(|node| node.zone.clone());
+        Place { node, zone }
+    }
+
     /// Addresses that several pods, or several Services, claim.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let pods = self.workload_addresses.contested().map(|conflict| (Kind::Pod, conflict));
@@ -164,6 +188,7 @@ impl Snapshot {
             && self.service_addresses.is_empty()
             && self.nodes.is_empty()
             && self.policies.is_empty()
+            && self.traffic.is_empty()
     }
 
     fn select(&self, workload: &Workload) -> Arc<Applicable> {

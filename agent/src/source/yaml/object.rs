@@ -22,10 +22,11 @@ use crate::{
         Kind, Object,
         model::{NamespacedName, ObjectKey},
     },
+    traffic::TrafficPolicy,
 };
 
 const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
-                     weir.dev/v1alpha1 AccessPolicy, v1 List";
+                     weir.dev/v1alpha1 AccessPolicy, weir.dev/v1alpha1 TrafficPolicy, v1 List";
 
 /// One object of a file.
 #[derive(Clone, Debug)]
@@ -104,12 +105,28 @@ fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<F
         Kind::EndpointSlice => {
             convert::endpoint_slice(key, &typed::<discovery::EndpointSlice>("", value)?)?.into()
         }
-        Kind::AccessPolicy => policy(PolicyKey::new(key.namespace, key.name), value)?.into(),
+        Kind::AccessPolicy => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            custom(value, |_, spec| Policy::parse(key, spec))?.into()
+        }
+        Kind::TrafficPolicy => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            custom(value, |meta, spec| TrafficPolicy::parse(key, created(meta), spec))?.into()
+        }
     })
 }
 
-/// `status` may be there, since `kubectl get -o yaml` gives it; it is not looked at.
-fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
+/// When the API server made an object, in seconds since 1970.
+fn created(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
+}
+
+/// An object of a kind that the API's own types do not have, whose `spec` is read by `parse`. `status`
+/// may be there, since `kubectl get -o yaml` gives it; it is not looked at.
+fn custom<T>(
+    value: &Value,
+    parse: impl FnOnce(&ObjectMeta, Value) -> Result<T, Vec<FieldError>>,
+) -> Result<T, Vec<FieldError>> {
     let empty = Map::new();
     let fields = value.as_object().unwrap_or(&empty);
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -117,13 +134,16 @@ fn policy(key: PolicyKey, value: &Value) -> Result<Policy, Vec<FieldError>> {
     let mut errors: Vec<FieldError> =
         unknown.map(|(field, value)| error_at(&join("", field), value, "unknown field")).collect();
     let metadata = fields.get("metadata").unwrap_or(&Value::Null);
-    errors.extend(typed::<ObjectMeta>("metadata", metadata).err().unwrap_or_default());
+    let metadata = typed::<ObjectMeta>("metadata", metadata).unwrap_or_else(|more| {
+        errors.extend(more);
+        ObjectMeta::default()
+    });
     let parsed = match fields.get("spec") {
-        Some(spec) => Policy::parse(key, spec.clone()),
+        Some(spec) => parse(&metadata, spec.clone()),
         None => Err(vec![error_at("spec", &Value::Null, "is missing")]),
     };
     match parsed {
-        Ok(policy) if errors.is_empty() => Ok(policy),
+        Ok(object) if errors.is_empty() => Ok(object),
         Ok(_) => Err(errors),
         Err(more) => Err([errors, more].concat()),
     }
@@ -133,7 +153,7 @@ fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::AccessPolicy => "weir.dev/v1alpha1",
+        Kind::AccessPolicy | Kind::TrafficPolicy => "weir.dev/v1alpha1",
     }
 }
 

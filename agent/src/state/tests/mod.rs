@@ -4,4 +4,5 @@ mod cluster;
 mod convergence;
 mod scale;
 mod services;
+mod traffic;
 mod workloads;

@@ -10,6 +10,7 @@ pub mod tunnel;
 pub mod identity;
 pub mod policy;
 pub mod state;
+pub mod traffic;
 pub mod users;
 
 pub mod source;

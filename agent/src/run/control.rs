@@ -220,6 +220,7 @@ impl Control {
         self.shared.certificates.want(self.reconciler.identities(&self.state.snapshot()));
         let mut problems: Vec<Problem> = self.problems.iter().map(view::of_source).collect();
         problems.extend(self.state.conflicts().iter().map(view::of_conflict));
+        problems.extend(self.state.snapshot().traffic_policies().conflicts().map(|of| view::of_traffic(&of)));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
         self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
         if self.reconciler.failed().is_empty() {

@@ -36,6 +36,7 @@ fn state(metrics: &Metrics, shared: &Arc<Shared>) {
             Sample::new(&["Node"], snapshot.nodes().count() as f64),
             Sample::new(&["AccessPolicy"], snapshot.policies().len() as f64),
             Sample::new(&["RequestAuthentication"], snapshot.authentications().len() as f64),
+            Sample::new(&["TrafficPolicy"], snapshot.traffic_policies().len() as f64),
         ]
     });
     let of = shared.clone();

@@ -25,6 +25,7 @@ use crate::{
         model::{Mtls, NamespacedName},
     },
     sync::{CaptureError, Reconciler},
+    traffic::TrafficConflict,
 };
 
 /// What everyone may read.
@@ -151,6 +152,16 @@ pub(super) fn of_conflict(conflict: &Conflict) -> Problem {
         field: Some("address".into()),
         value: Some(conflict.address.to_string()),
         message: format!("claimed by {}: none of them has it until one lets go", claimants.join(" and ")),
+        ..Problem::default()
+    }
+}
+
+pub(super) fn of_traffic(conflict: &TrafficConflict) -> Problem {
+    Problem {
+        object: Some(format!("TrafficPolicy {}", conflict.ignored)),
+        field: Some("spec.targetRefs".into()),
+        value: Some(conflict.service.name.to_string()),
+        message: conflict.message(),
         ..Problem::default()
     }
 }

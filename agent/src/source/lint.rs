@@ -1,10 +1,10 @@
 //! What is wrong with files before an agent reads them.
 //!
 //! Entry points: [`files`], [`text`]. They read objects exactly as the agent would, and look at all
-//! files together, so that two objects of one name are found, and a reference that leads nowhere is
-//! found where the files have the Service that it is about.
+//! files together, so that two objects of one name, or two policies that contradict each other, are found, and a
+//! reference that leads nowhere where the files have the Service that it is about.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use super::{
     Problem,
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     policy::{FieldError, Warning},
     state::{Event, Object, Settings, State, routes},
+    traffic::TrafficIndex,
 };
 
 /// What was found.
@@ -49,6 +50,7 @@ fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Li
     let mut state = State::new(Settings::default());
     state.apply_all(catalogue.in_force().map(|(_, object)| Event::Apply(object.clone())));
     let of_routes = routes::warnings(&state.snapshot());
+    let (mut traffic, mut places) = (TrafficIndex::default(), HashMap::new());
     for (file, object) in catalogue.in_force() {
         lint.objects += 1;
         let (own, beside): (&[Warning], &[Warning]) = match object {
@@ -56,10 +58,26 @@ fn lint(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Li
             Object::Route(route) => {
                 (route.warnings(), of_routes.get(route.key()).map(Vec::as_slice).unwrap_or_default())
             }
+            Object::TrafficPolicy(policy) => {
+                traffic.put(policy.key(), Some(policy.clone()));
+                places.insert(policy.key().clone(), (file, object.key()));
+                (policy.warnings(), &[])
+            }
             Object::RequestAuthentication(authentication) => (authentication.warnings(), &[]),
             _ => (&[], &[]),
         };
         lint.warnings.extend(own.iter().chain(beside).map(|warning| warned(file, object, warning)));
+    }
+    for conflict in traffic.conflicts() {
+        let Some((file, key)) = places.get(&conflict.ignored) else {
+            continue;
+        };
+        let error = FieldError {
+            field: "spec.targetRefs".into(),
+            value: conflict.service.name.to_string(),
+            message: conflict.message(),
+        };
+        lint.warnings.push(Problem::of_field(file, Some(key), error));
     }
     lint
 }

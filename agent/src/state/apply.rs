@@ -22,6 +22,7 @@ use super::{
 use crate::{
     identity::TrustDomain,
     policy::{Policy, PolicyIndex, PolicyKey},
+    traffic::TrafficPolicy,
     users::{AuthenticationIndex, RequestAuthentication},
 };
 
@@ -52,6 +53,8 @@ pub enum Change {
     Routes(NamespacedName),
     /// A Service came, went or differs, or its address became, or is no longer, its alone.
     Service(NamespacedName),
+    /// Requests to a Service are to be treated in another way.
+    Traffic(NamespacedName),
     /// A workload came, went or differs, or its address became, or is no longer, its alone.
     Workload(NamespacedName),
 }
@@ -174,6 +177,7 @@ impl State {
             Object::RequestAuthentication(object) => {
                 self.put_authentication(&object.key().clone(), Some(object), marks);
             }
+            Object::TrafficPolicy(policy) => self.put_traffic(&policy.key().clone(), Some(policy), marks),
         }
     }
 
@@ -203,6 +207,9 @@ impl State {
             }
             Kind::RequestAuthentication => {
                 self.put_authentication(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
+            }
+            Kind::TrafficPolicy => {
+                self.put_traffic(&PolicyKey::new(namespace.clone(), name.clone()), None, marks);
             }
         }
     }
@@ -293,6 +300,15 @@ impl State {
         // Who is a user, and whether layer 7 must be carried to know, is a part of every decision.
         marks.decisions = true;
         marks.changes.insert(Change::Policies);
+    }
+
+    fn put_traffic(&mut self, key: &PolicyKey, new: Option<Arc<TrafficPolicy>>, marks: &mut Marks) {
+        if self.view.traffic.policy(key) == new.as_ref() {
+            return;
+        }
+        let services = self.view.traffic.put(key, new);
+        let named = services.into_iter().map(|of| NamespacedName::new(of.namespace, of.name));
+        marks.changes.extend(named.map(Change::Traffic));
     }
 
     fn settle(&mut self, marks: &mut Marks) {

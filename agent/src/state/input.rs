@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     policy::{Policy, PolicyKey},
+    traffic::TrafficPolicy,
     users::RequestAuthentication,
 };
 
@@ -47,6 +48,8 @@ pub enum Object {
     AccessPolicy(Arc<Policy>),
     /// weir.dev/v1alpha1 RequestAuthentication.
     RequestAuthentication(Arc<RequestAuthentication>),
+    /// weir.dev/v1alpha1 TrafficPolicy.
+    TrafficPolicy(Arc<TrafficPolicy>),
 }
 
 /// The kinds of [`Object`].
@@ -72,6 +75,8 @@ pub enum Kind {
     AccessPolicy,
     /// weir.dev/v1alpha1 RequestAuthentication.
     RequestAuthentication,
+    /// weir.dev/v1alpha1 TrafficPolicy.
+    TrafficPolicy,
 }
 
 /// A Namespace.
@@ -196,6 +201,7 @@ impl Object {
                 let PolicyKey { namespace, name } = authentication.key();
                 (namespace.clone(), name.clone())
             }
+            Object::TrafficPolicy(policy) => (policy.key().namespace.clone(), policy.key().name.clone()),
         };
         ObjectKey { kind: self.kind().word().into(), namespace, name }
     }
@@ -215,6 +221,7 @@ impl Object {
             Object::ReferenceGrant(_) => Kind::ReferenceGrant,
             Object::AccessPolicy(_) => Kind::AccessPolicy,
             Object::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Object::TrafficPolicy(_) => Kind::TrafficPolicy,
         }
     }
 }
@@ -231,11 +238,11 @@ macro_rules! object_of {
 
 object_of!(Namespace: Namespace, Node: Node, Pod: Pod, Service: ServiceSpec, EndpointSlice: EndpointSlice,
     Route: Route, ReferenceGrant: ReferenceGrant, AccessPolicy: Policy,
-    RequestAuthentication: RequestAuthentication);
+    RequestAuthentication: RequestAuthentication, TrafficPolicy: TrafficPolicy);
 
 impl Kind {
     /// Every kind, in the order in which people think of them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Namespace,
         Kind::Node,
         Kind::Pod,
@@ -246,6 +253,7 @@ impl Kind {
         Kind::ReferenceGrant,
         Kind::AccessPolicy,
         Kind::RequestAuthentication,
+        Kind::TrafficPolicy,
     ];
 
     /// The word of the field `kind`.
@@ -261,6 +269,7 @@ impl Kind {
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::AccessPolicy => "AccessPolicy",
             Kind::RequestAuthentication => "RequestAuthentication",
+            Kind::TrafficPolicy => "TrafficPolicy",
         }
     }
 
@@ -288,6 +297,6 @@ impl FromStr for Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown kind; known: Namespace, Node, Pod, Service, EndpointSlice, HTTPRoute, GRPCRoute, ReferenceGrant, \
-     AccessPolicy, RequestAuthentication"
+     AccessPolicy, RequestAuthentication, TrafficPolicy"
 )]
 pub struct UnknownKind;

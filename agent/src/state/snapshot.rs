@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Applicable, PolicyIndex, Target},
+    traffic::{Place, ServiceKey, Traffic, TrafficIndex},
     users::{Authentication, AuthenticationIndex, Source},
 };
 
@@ -38,6 +39,7 @@ pub struct Snapshot {
     pub(super) policies_version: u64,
     pub(super) authentications: AuthenticationIndex,
     pub(super) authentications_version: u64,
+    pub(super) traffic: TrafficIndex,
 }
 
 /// A workload, with the policies that select it once somebody has asked for them.
@@ -74,6 +76,7 @@ impl Snapshot {
             policies_version: 0,
             authentications,
             authentications_version: 0,
+            traffic: TrafficIndex::default(),
         }
     }
 
@@ -213,6 +216,25 @@ impl Snapshot {
         sources.into_values().collect()
     }
 
+    /// How requests to a Service are to be treated; none when no TrafficPolicy says so.
+    pub fn traffic(&self, service: &NamespacedName) -> Option<Arc<Traffic>> {
+        let key = ServiceKey::new(service.namespace.clone(), service.name.clone());
+        self.traffic.traffic(&key).cloned()
+    }
+
+    /// Every TrafficPolicy, in force or not.
+    pub fn traffic_policies(&self) -> &TrafficIndex {
+        &self.traffic
+    }
+
+    /// Where a pod runs, by its own address; nowhere that is known, for any other address.
+    pub fn place(&self, address: IpAddr) -> Place {
+        let node = self.workload_by_address(address).map(|workload| workload.node.clone());
+        let node = node.filter(|node| !node.is_empty());
+        let zone = node.as_deref().and_then(|node| self.node(node)).and_then(|node| node.zone.clone());
+        Place { node, zone }
+    }
+
     /// Addresses that several pods, or several Services, claim.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let pods = self.workload_addresses.contested().map(|conflict| (Kind::Pod, conflict));
@@ -235,6 +257,7 @@ impl Snapshot {
             && self.nodes.is_empty()
             && self.policies.is_empty()
             && self.authentications.is_empty()
+            && self.traffic.is_empty()
     }
 
     fn select(&self, workload: &Workload) -> Arc<Applicable> {

@@ -37,7 +37,7 @@ impl Reconciler {
                     services.insert(key.clone());
                 }
                 Change::Node(_) => self.refresh_node_addresses(),
-                Change::Policies | Change::Routes(_) => {}
+                Change::Policies | Change::Routes(_) | Change::Traffic(_) => {}
             }
         }
         for key in services {

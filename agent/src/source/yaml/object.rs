@@ -23,13 +23,14 @@ use crate::{
         model::{NamespacedName, ObjectKey},
         routes::{ReferenceGrant, Route, RouteMeta},
     },
+    traffic::TrafficPolicy,
     users::RequestAuthentication,
 };
 
 const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
                      gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, \
                      gateway.networking.k8s.io/v1 ReferenceGrant, weir.dev/v1alpha1 AccessPolicy, \
-                     weir.dev/v1alpha1 RequestAuthentication, v1 List";
+                     weir.dev/v1alpha1 RequestAuthentication, weir.dev/v1alpha1 TrafficPolicy, v1 List";
 
 /// One object of a file.
 #[derive(Clone, Debug)]
@@ -120,12 +121,20 @@ fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<F
             let key = PolicyKey::new(key.namespace, key.name);
             custom(value, |_, spec| RequestAuthentication::parse(key, spec))?.into()
         }
+        Kind::TrafficPolicy => {
+            let key = PolicyKey::new(key.namespace, key.name);
+            custom(value, |meta, spec| TrafficPolicy::parse(key, created(meta), spec))?.into()
+        }
     })
 }
 
 fn route_meta(metadata: &ObjectMeta) -> RouteMeta {
-    let created = metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
-    RouteMeta { created, generation: metadata.generation }
+    RouteMeta { created: created(metadata), generation: metadata.generation }
+}
+
+/// When the API server made an object, in seconds since 1970.
+fn created(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
 }
 
 /// An object of a kind that the API's own types do not have, whose `spec` is read by `parse`. `status`
@@ -163,7 +172,7 @@ fn api_versions(kind: Kind) -> &'static [&'static str] {
         Kind::EndpointSlice => &["discovery.k8s.io/v1"],
         Kind::HttpRoute | Kind::GrpcRoute => &["gateway.networking.k8s.io/v1"],
         Kind::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
-        Kind::AccessPolicy | Kind::RequestAuthentication => &["weir.dev/v1alpha1"],
+        Kind::AccessPolicy | Kind::RequestAuthentication | Kind::TrafficPolicy => &["weir.dev/v1alpha1"],
     }
 }
 

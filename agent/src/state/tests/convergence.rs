@@ -3,8 +3,8 @@
 use proptest::{prelude::*, sample::subsequence};
 
 use super::cluster::{
-    Cluster, authentication, endpoint, grant, grpc_route, http_route, ip, named, namespace, node, pod, policy,
-    service, slice, unready,
+    Cluster, authentication, endpoint, grant, grpc_route, http_route, ip, named, namespace, node, pod,
+    policy, service, slice, unready,
 };
 use crate::state::{Event, Object, Settings, Snapshot, State};
 

@@ -4,5 +4,6 @@ mod cluster;
 mod convergence;
 mod scale;
 mod services;
+mod traffic;
 mod users;
 mod workloads;

@@ -276,3 +276,42 @@ fn lint_looks_at_all_files_together() {
     assert_eq!((found.objects, found.problems.len()), (0, 3));
     assert!(found.problems.iter().any(|problem| problem.message.starts_with("cannot be read")));
 }
+
+fn traffic_policy(name: &str, created: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy\n\
+         metadata: {{name: {name}, namespace: shop, creationTimestamp: {created}}}\n\
+         spec: {{targetRefs: [{{kind: Service, name: pay}}], {spec}}}\nstatus: {{anything: true}}\n"
+    )
+}
+
+#[test]
+fn of_two_traffic_policies_of_one_service_lint_names_the_one_that_does_not_hold() {
+    let young = traffic_policy("a-young", "'2024-02-01T00:00:00Z'", "retry: {attempts: 1}");
+    let old = traffic_policy("old", "'2024-01-01T00:00:00Z'", "retry: {attempts: 2}");
+    let found = lint::text("a.yaml", &(young + &old));
+    assert_eq!((found.objects, found.problems.as_slice()), (2, &[][..]));
+    let last = found.warnings.last().expect("a warning").to_string();
+    let wanted = "a.yaml: TrafficPolicy shop/a-young: spec.targetRefs: \"pay\": TrafficPolicy shop/old holds";
+    assert!(last.starts_with(wanted), "{last}");
+    assert_eq!(found.warnings.len(), 3, "and of each that it is not carried yet");
+}
+
+#[test]
+fn a_traffic_policy_that_is_wrong_leaves_its_last_good_version_in_force() {
+    let (mut files, scan) = Files::with("a.yaml", &traffic_policy("p", "null", "retry: {attempts: 1}"));
+    assert_eq!(told(&scan), ["+ TrafficPolicy shop/p"]);
+    let scan = files.write("a.yaml", &traffic_policy("p", "null", "retry: {attempts: 99, on: [1]}"));
+    let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(scan.events, []);
+    assert_eq!(
+        problems[0],
+        "a.yaml: TrafficPolicy shop/p: spec.retry.on[0]: \"1\": is a status from 400 to 599, \
+                             5xx, connect, refused, reset or timeout"
+    );
+    assert_eq!(
+        problems[1],
+        "a.yaml: TrafficPolicy shop/p: spec.retry.attempts: \"99\": must be from 1 to 10"
+    );
+    assert_eq!(files.in_force(), ["TrafficPolicy shop/p"]);
+}

@@ -20,6 +20,9 @@ fn a_denied_path_is_denied_in_every_spelling_on_every_way_and_the_rest_goes_thro
         let (status, answer) = curl(from, to, "/open?q=/admin/", &[])?;
         assert_eq!(status, 200, "{to} {answer}");
         assert!(answer.contains("GET /open?q=/admin/ HTTP/1.1"), "{answer}");
+        // An application that decodes less than policy does must not find another path in it.
+        let (status, answer) = curl(from, to, "/admin/%2e%2e/op%65n/./x?a=%2e", &[])?;
+        assert!(status == 200 && answer.contains("GET /open/x?a=%2e HTTP/1.1"), "{answer}");
         for path in [
             "/admin/x",
             "/%61dmin/x",

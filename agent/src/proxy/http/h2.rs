@@ -160,12 +160,12 @@ async fn one(
 ) {
     let began = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let Some(head) = head(&parts, body.is_end_stream()) else {
+    let Some(mut head) = head(&parts, body.is_end_stream()) else {
         return respond.send_reset(Reason::PROTOCOL_ERROR);
     };
     let mut progress = Progress::default();
     let outcome = async {
-        handler.judge(&head)?;
+        handler.judge(&mut head)?;
         let requests = upstream.ready(handler).await?;
         let forwarded = forwarded(&head, handler).ok_or_else(not_forwardable)?;
         Ok(carry(requests, forwarded, &mut body, &mut respond, &mut progress).await)

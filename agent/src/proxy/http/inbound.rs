@@ -3,6 +3,7 @@
 //! Entry point: [`Inbound::carry`]. What is not HTTP is judged once, without a request, as policy fails safe.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     io,
     rc::Rc,
@@ -172,6 +173,12 @@ impl Inbound<'_> {
         Some(snapshot.applicable(workload).decide(&request))
     }
 
+    fn looks_at_paths(&self) -> bool {
+        let snapshot = self.worker.context.snapshot.load();
+        let workload = snapshot.workload(&self.pod.key);
+        workload.is_none_or(|workload| snapshot.applicable(workload).looks_at_paths())
+    }
+
     async fn connect(&self) -> Result<TcpStream, dial::DialError> {
         let context = &self.worker.context;
         let limit = context.options.dial_timeout;
@@ -205,8 +212,9 @@ impl Inbound<'_> {
 }
 
 impl Handler for Inbound<'_> {
-    fn judge(&self, head: &RequestHead) -> Result<(), Refused> {
-        let path = normalise(head.path().as_bytes());
+    fn judge(&self, head: &mut RequestHead) -> Result<(), Refused> {
+        let raw = head.path().to_owned();
+        let path = normalise(raw.as_bytes());
         let host = head.host();
         let headers: Vec<_> = head
             .fields
@@ -228,6 +236,12 @@ impl Handler for Inbound<'_> {
                 denied_by: None,
             });
         };
+        // The application must read the path that was judged: one that decodes less could find another in it.
+        if self.looks_at_paths()
+            && let Ok(Cow::Owned(judged)) = &path
+        {
+            head.target = format!("{judged}{}", &head.target[raw.len()..]);
+        }
         let allowed = decision.allowed;
         let by = decision.by.as_ref().map(ToString::to_string);
         self.decided.set(Some(decision));

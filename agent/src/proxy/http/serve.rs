@@ -68,8 +68,8 @@ pub(super) struct Refused {
 
 /// What the caller knows.
 pub(super) trait Handler {
-    /// Judges a request before a byte of it leaves.
-    fn judge(&self, head: &RequestHead) -> Result<(), Refused>;
+    /// Judges a request before a byte of it leaves, and gives it the spelling that was judged.
+    fn judge(&self, head: &mut RequestHead) -> Result<(), Refused>;
     /// Connects to the server.
     async fn dial(&self) -> Result<TcpStream, Refused>;
     /// Who the client is.
@@ -111,7 +111,7 @@ where
     W: AsyncWrite + Unpin,
 {
     loop {
-        let head = match next_head(&mut client.reader).await {
+        let mut head = match next_head(&mut client.reader).await {
             Ok(Some(head)) => head,
             Ok(None) => return finish(client).await,
             Err(Next::Broken(error)) => return Served::Broken(error.to_string()),
@@ -125,7 +125,7 @@ where
         let began = Instant::now();
         // The head and what came with it is the request's; what was there before is counted already.
         let before = (client.reader.count - client.reader.buffer.len() as u64, client.writer.count);
-        let exchanged = match one(&head, client, &mut server, handler).await {
+        let exchanged = match one(&mut head, client, &mut server, handler).await {
             Ok(exchanged) => exchanged,
             Err(refused) => {
                 let Some(stays) = refuse(&head, client, &refused).await else {
@@ -168,7 +168,7 @@ where
 
 /// Judges a request and has it answered by the server.
 async fn one<R, W>(
-    head: &RequestHead,
+    head: &mut RequestHead,
     client: &mut End<R, W>,
     server: &mut Option<Server>,
     handler: &impl Handler,

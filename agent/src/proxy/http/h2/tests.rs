@@ -26,7 +26,7 @@ struct Gate {
 }
 
 impl Handler for Gate {
-    fn judge(&self, head: &RequestHead) -> Result<(), Refused> {
+    fn judge(&self, head: &mut RequestHead) -> Result<(), Refused> {
         if !head.path().starts_with("/admin") {
             return Ok(());
         }

@@ -12,7 +12,8 @@ use super::pattern::{Pattern, TextMatch};
 pub struct RequestView<'a> {
     /// The method, as sent.
     pub method: &'a str,
-    /// The path without query and fragment, normalised (RFC 3986 §6.2.2).
+    /// The path without query, as [`normalise`](crate::policy::normalise) gives it; as sent where it has
+    /// no such spelling.
     pub path: &'a str,
     /// What stands after the first `?`, as sent; empty when there is none.
     pub query: &'a str,

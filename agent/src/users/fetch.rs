@@ -56,11 +56,9 @@ async fn ask(
     config: Option<Arc<ClientConfig>>,
 ) -> Result<Bytes, String> {
     let stream = connect(reach, host, port).await?;
-    let authority = match (host.contains(':'), port) {
-        (true, _) => format!("[{host}]:{port}"),
-        (false, 80 | 443) => host.to_owned(),
-        (false, _) => format!("{host}:{port}"),
-    };
+    let usual = if config.is_some() { 443 } else { 80 };
+    let host_in_uri = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let authority = if port == usual { host_in_uri } else { format!("{host_in_uri}:{port}") };
     let Some(config) = config else { return get(stream, &authority, target).await };
     let name = ServerName::try_from(host.to_owned()).map_err(|_| "the host is no name for a certificate")?;
     let stream = TlsConnector::from(config).connect(name, stream).await;

@@ -17,7 +17,7 @@ use super::{
     keys::{Reach, Source},
     rules::{IssuerRule, Location, RequestAuthentication},
 };
-use crate::policy::{PolicyKey, Target};
+use crate::policy::{PolicyKey, Scope, Target};
 
 /// All RequestAuthentications. Persistent: a clone costs a few counters.
 #[derive(Clone, Debug)]
@@ -76,13 +76,15 @@ impl AuthenticationIndex {
     /// namespace. Its cost grows with the objects of these two.
     pub fn select(&self, target: &Target<'_>) -> Arc<Authentication> {
         let mut rules: Vec<Arc<IssuerRule>> = self.selecting(&self.root, target).cloned().collect();
+        let mut eclipsed = Vec::new();
         if target.namespace != &*self.root {
-            let own = self.selecting(target.namespace, target);
-            let own: Vec<_> =
-                own.filter(|rule| rules.iter().all(|root| root.issuer != rule.issuer)).collect();
-            rules.extend(own.into_iter().cloned());
+            let own = self.selecting(target.namespace, target).cloned();
+            let (without, of_root): (Vec<_>, Vec<_>) =
+                own.partition(|rule| rules.iter().all(|root| root.issuer != rule.issuer));
+            rules.extend(without);
+            eclipsed = of_root;
         }
-        Arc::new(Authentication::new(rules))
+        Arc::new(Authentication::new(rules, &eclipsed))
     }
 
     /// The rules of the objects in `namespace` that select `target`, in the order of the objects' names.
@@ -99,7 +101,7 @@ impl AuthenticationIndex {
         of_namespace
             .take_while(move |shelved| shelved.object.key.namespace == namespace)
             .filter(move |shelved| {
-                let by_service = matches!(shelved.object.scope, crate::policy::Scope::Services(_));
+                let by_service = matches!(shelved.object.scope, Scope::Services(_));
                 (own || !by_service) && shelved.object.scope.selects(target)
             })
             .flat_map(|shelved| &shelved.rules)
@@ -116,15 +118,17 @@ pub struct Authentication {
 }
 
 impl Authentication {
-    pub(super) fn new(rules: Vec<Arc<IssuerRule>>) -> Self {
+    /// Those rules in force. The app may trust the headers of `eclipsed` ones all the same, so that clients' are
+    /// taken out.
+    pub(super) fn new(rules: Vec<Arc<IssuerRule>>, eclipsed: &[Arc<IssuerRule>]) -> Self {
         let mut locations: Vec<Location> = Vec::new();
         for location in rules.iter().flat_map(|rule| &rule.locations) {
             if !locations.contains(location) {
                 locations.push(location.clone());
             }
         }
-        let asserted: BTreeSet<Arc<str>> =
-            rules.iter().flat_map(|rule| &rule.forwards).map(|forward| forward.header.clone()).collect();
+        let forwards = rules.iter().chain(eclipsed).flat_map(|rule| &rule.forwards);
+        let asserted: BTreeSet<Arc<str>> = forwards.map(|forward| forward.header.clone()).collect();
         let mut hasher = DefaultHasher::new();
         rules.iter().for_each(|rule| Arc::as_ptr(rule).hash(&mut hasher));
         Self { rules, locations, asserted: asserted.into_iter().collect(), bucket: hasher.finish() }

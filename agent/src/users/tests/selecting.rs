@@ -63,11 +63,13 @@ fn an_object_of_the_root_namespace_selects_the_whole_mesh_but_by_service_only_it
 fn a_namespace_does_not_bring_its_own_keys_for_an_issuer_of_the_root_namespace() {
     let (platform, own) = (ed25519(), ed25519());
     let of_root = object("weir-system/a", json!({"issuers": [issuer(&[platform.jwk("a")], json!({}))]}));
-    let of_shop = object("shop/a", json!({"issuers": [issuer(&[own.jwk("a")], json!({}))]}));
+    let forward = json!({"forwardClaims": [{"claim": "sub", "header": "x-user"}]});
+    let of_shop = object("shop/a", json!({"issuers": [issuer(&[own.jwk("a")], forward)]}));
     let mut index = index(vec![of_root, of_shop]);
     let rules = select(&index, "shop", "pay", "pay");
     user(&rules, &platform.token("a", &claims())).expect("the platform's");
     refused(&rules, &own.token("a", &claims()), TokenError::Signature);
+    assert!(rules.asserts("x-user"), "its app may trust the header, so no client may send it");
     index.remove(&PolicyKey::new("weir-system", "a"));
     user(&select(&index, "shop", "pay", "pay"), &own.token("a", &claims())).expect("nobody else's any more");
 }

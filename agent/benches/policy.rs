@@ -1,13 +1,16 @@
-//! What a policy decision costs, with many policies that select other workloads of the namespace.
+//! What a policy decision costs, of a connection and of a request, with many policies that select other
+//! workloads of the namespace.
 //!
 //! The cost must not grow with them.
 
-use std::{collections::BTreeMap, hint::black_box, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, hint::black_box, net::IpAddr, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use weir_agent::{
     identity::{Identity, TrustDomain},
-    policy::{Policy, PolicyIndex, PolicyKey, Request, Source, SourceAddress, Target},
+    policy::{
+        HttpRequest, Policy, PolicyIndex, PolicyKey, Request, Source, SourceAddress, Target, User, normalise,
+    },
 };
 
 /// How many policies select other workloads.
@@ -66,5 +69,84 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions);
+/// `others` policies for other workloads, and those of `app=pay`: who may read and write what, and that
+/// only admins administrate.
+fn layer7_index(others: usize) -> PolicyIndex {
+    let mut index = PolicyIndex::default();
+    for n in 0..others {
+        let selector = serde_json::json!({"matchLabels": {"app": format!("x-{n}"), "env": "prod"}});
+        let rules = serde_json::json!([{"to": [{"methods": ["GET"], "paths": [format!("/v1/x-{n}/*")]}]}]);
+        let spec = serde_json::json!({"selector": selector, "rules": rules});
+        index.insert(policy("shop", &format!("other-{n}"), spec));
+    }
+    let pay = serde_json::json!({"matchLabels": {"app": "pay"}});
+    let rules = serde_json::json!([
+        {"to": [{"methods": ["GET", "HEAD"], "paths": ["/healthz", "*.css"]}]},
+        {"from": [{"namespaces": ["shop"]}], "to": [{"ports": [8080], "methods": ["POST"],
+            "paths": ["/v1/pay", "/v1/pay/*"], "hosts": ["*.shop"],
+            "headers": [{"name": "x-env", "values": ["prod"]}]}]},
+    ]);
+    index.insert(policy("shop", "pay", serde_json::json!({"selector": pay, "rules": rules})));
+    let admin = serde_json::json!([{"to": [{"paths": ["/admin", "/admin/*", "*/admin"]}]}]);
+    let deny = serde_json::json!({"tier": "security", "action": "deny", "rules": admin});
+    index.insert(policy("weir-system", "no-admin", deny));
+    let user = serde_json::json!([{"when": {"user": {"issuers": ["https://id.shop"],
+        "claims": {"groups": ["payers", "admins"]}}}}]);
+    index.insert(policy("shop", "users", serde_json::json!({"tier": "platform", "rules": user})));
+    index
+}
+
+/// A request whose head is of usual size; every part of layer 7 is asked about.
+fn requests(criterion: &mut Criterion) {
+    let identity = Identity::new(&TrustDomain::default(), "shop", "cart").expect("an identity");
+    let address = SourceAddress::Address(IpAddr::from([10, 244, 1, 2]));
+    let source = Source { identity: Some(&identity), address };
+    let user = User {
+        issuer: "https://id.shop".into(),
+        subject: "ann".into(),
+        claims: BTreeMap::from([("groups".into(), vec!["dev".into(), "payers".into()])]),
+        ..User::default()
+    };
+    let headers = ["accept", "user-agent", "content-type", "content-length", "traceparent", "cookie"]
+        .map(|name| (Cow::from(name), Cow::from("a value of some length")));
+    let headers: Vec<_> = headers.into_iter().chain([(Cow::from("x-env"), Cow::from("prod"))]).collect();
+    let http = HttpRequest {
+        method: "POST",
+        path: Ok("/v1/pay/orders/4711/items"),
+        host: "pay.shop",
+        headers: &headers,
+        user: Some(&user),
+    };
+    let request = Request { source, port: 8080, http: Some(&http) };
+    let label = |name: &str, value: &str| (name.to_string(), value.to_string());
+    let labels = BTreeMap::from([label("app", "pay"), label("env", "prod")]);
+    let target = Target { namespace: "shop", labels: &labels, services: &["pay".into()] };
+
+    let mut group = criterion.benchmark_group("policy, layer 7");
+    for others in OTHERS {
+        let index = layer7_index(others);
+        let applicable = index.select(&target);
+        assert_eq!(applicable.policies().len(), 3);
+        assert!(applicable.decide(&request).allowed);
+        group.bench_function(BenchmarkId::new("select and decide", others), |bencher| {
+            bencher.iter(|| index.select(black_box(&target)).decide(black_box(&request)));
+        });
+        group.bench_function(BenchmarkId::new("decide", others), |bencher| {
+            bencher.iter(|| applicable.decide(black_box(&request)));
+        });
+        group.bench_function(BenchmarkId::new("decide connection", others), |bencher| {
+            bencher.iter(|| applicable.decide_connection(black_box(source), black_box(8080)));
+        });
+    }
+    for (name, path) in
+        [("normal", "/v1/pay/orders/4711/items"), ("spelled", "/v1/./x/%2e%2E//pay/orders/%34711/items")]
+    {
+        group.bench_function(BenchmarkId::new("normalise", name), |bencher| {
+            bencher.iter(|| normalise(black_box(path.as_bytes())));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, requests);
 criterion_main!(benches);

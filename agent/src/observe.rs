@@ -16,7 +16,7 @@ use crate::{
         record::{Direction, FlowRecord, Path, Peer, PolicyRef, Reason, Verdict},
     },
     identity::Identity,
-    policy::{Decision, Request, Source, SourceAddress},
+    policy::{Decision, Source, SourceAddress},
     proxy::{outcome, outcome::Outcome, report},
     state::{Snapshot, model::Workload},
     sync::Known,
@@ -211,7 +211,7 @@ fn decide(
     port: u16,
 ) -> Decision {
     let source = Source { identity, address: SourceAddress::Address(from.ip()) };
-    snapshot.applicable(destination).decide(&Request { source, port, http: None })
+    snapshot.applicable(destination).decide_unseen(source, port)
 }
 
 fn name_policy(record: &mut FlowRecord, decision: &Decision) {

@@ -12,8 +12,8 @@ use std::{future::Future, io, os::unix::net::UnixListener, sync::Arc, time::Dura
 
 pub use self::{
     report::{
-        Answer, Considered, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus, StatusReport,
-        WorkloadStatus,
+        Answer, Considered, ExplainError, ExplainQuery, Explanation, Mismatch, Problem, ProgramStatus,
+        StatusReport, WorkloadStatus,
     },
     socket::{Prepared, Socket, bind, prepare},
 };

@@ -126,6 +126,9 @@ pub struct Explanation {
     pub to: String,
     /// The port that is dialled.
     pub port: u16,
+    /// The HTTP request that was asked about: its method, and its path as it is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// Whether every answer allows it.
     pub allowed: bool,
     /// One answer for each pod that the connection could reach.
@@ -142,6 +145,10 @@ pub struct Answer {
     pub port: u16,
     /// Whether it would be allowed.
     pub allowed: bool,
+    /// Whether each request of the connection is decided by itself, and none was asked about: then
+    /// `allowed` is for traffic that is not HTTP.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub per_request: bool,
     /// The word of the reason when it would not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -173,6 +180,21 @@ pub struct Considered {
     /// The first rule that matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
+    /// Where its rules do not match, or fail safe because they cannot be judged; the first 32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// A field of a rule that does not match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mismatch {
+    /// Path of the field, as in `spec.rules[0].to[0].paths`.
+    pub field: String,
+    /// What the connection or the request has.
+    pub had: String,
+    /// What the field asks for.
+    pub wanted: String,
 }
 
 /// Why a question has no answer.

@@ -8,17 +8,18 @@ use super::{
     flow_table::policy_name,
     table::{Cell, Column, Style, Table, clean, colour},
 };
-use crate::admin::{Answer, Explanation};
+use crate::admin::{Answer, Explanation, Mismatch};
 
 /// The answer, the rule behind it for each pod, and every policy that was considered.
 pub(super) fn render(explanation: &Explanation, style: Style) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{} to {}:{} would be {}",
+        "{} to {}:{}{} would be {}",
         clean(&explanation.from),
         clean(&explanation.to),
         explanation.port,
+        explanation.request.as_ref().map_or_else(String::new, |request| format!(", {},", clean(request))),
         verdict(explanation.allowed, style)
     );
     for answer in &explanation.answers {
@@ -39,6 +40,7 @@ pub(super) fn render(explanation: &Explanation, style: Style) -> String {
         }
         if !answer.considered.is_empty() {
             out.push_str(&considered(answer, style));
+            out.push_str(&mismatches(answer));
         }
     }
     out
@@ -78,6 +80,18 @@ fn considered(answer: &Answer, style: Style) -> String {
     table.render(style)
 }
 
+/// What each policy that was considered asks for and did not find.
+fn mismatches(answer: &Answer) -> String {
+    let mut out = String::new();
+    for policy in &answer.considered {
+        for Mismatch { field, had, wanted } in &policy.mismatches {
+            let policy = clean(&policy.policy);
+            let _ = writeln!(out, "  {policy} {}: has {}, wants {}", clean(field), clean(had), clean(wanted));
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,11 +105,13 @@ mod tests {
             mode: mode.into(),
             action: action.into(),
             rule,
+            mismatches: Vec::new(),
         };
         let explanation = Explanation {
             from: "shop/cart-0".into(),
             to: "shop/pay".into(),
             port: 80,
+            request: None,
             allowed: false,
             answers: vec![Answer {
                 pod: "shop/pay-0".into(),
@@ -122,6 +138,30 @@ mod tests {
              \x20 application  shop/pay-callers  enforce  deny    rule 0\n\
              \x20 application  shop/pay-others   enforce  allow   no rule\n"
         );
+    }
+
+    #[test]
+    fn an_answer_about_a_request_says_which_and_what_it_lacks() {
+        let lacks = Mismatch {
+            field: "spec.rules[0].to[0].paths".into(),
+            had: "/v2\u{1b}[2J".into(),
+            wanted: "/v1/*".into(),
+        };
+        let considered =
+            Considered { policy: "shop/readers".into(), mismatches: vec![lacks], ..Considered::default() };
+        let explanation = Explanation {
+            from: "shop/cart-0".into(),
+            to: "shop/pay".into(),
+            port: 80,
+            request: Some("GET /v2".into()),
+            answers: vec![Answer { considered: vec![considered], ..Answer::default() }],
+            ..Explanation::default()
+        };
+        let text = render(&explanation, Style { colour: false, width: 120 });
+        assert!(text.starts_with("shop/cart-0 to shop/pay:80, GET /v2, would be denied\n"), "{text}");
+        let last = text.lines().last().expect("a line");
+        assert!(last.starts_with("  shop/readers spec.rules[0].to[0].paths: has /v2"), "{text}");
+        assert!(last.ends_with("wants /v1/*") && !last.contains('\u{1b}'), "{text}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The policies that select one workload, and the verdict they give together.
 //!
-//! Entry points: [`Applicable`], [`Applicable::decide`]. A verdict is a function of the policies and
+//! Entry points: [`Applicable`], [`Applicable::decide`]; `connection` has what can be decided before the
+//! first request. A verdict is a function of the policies and
 //! the request alone; the order in which objects came never shows in it.
 
 use std::sync::Arc;
@@ -8,9 +9,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{
+    http::HttpPart,
     names::{Action, Mode, PolicyRef, Tier},
     ports::PortSet,
-    rule::{Part, Policy, Request},
+    rule::{Doubt, Part, Policy, Request},
 };
 
 /// What is decided about one request.
@@ -36,7 +38,8 @@ pub struct Applicable {
     audited: Verdicts,
     ports: PortSet,
     networks: Vec<IpNet>,
-    needs_layer7: bool,
+    looks_at_http: bool,
+    looks_at_paths: bool,
 }
 
 /// The policies of one mode, in the order of [`Applicable::policies`].
@@ -69,7 +72,10 @@ impl Applicable {
             match part {
                 Part::Ports(ports) => ranges.extend_from_slice(ports),
                 Part::Cidrs(networks) => applicable.networks.extend_from_slice(networks.written()),
-                Part::Http(_) => applicable.needs_layer7 = true,
+                Part::Http(part) => {
+                    applicable.looks_at_http = true;
+                    applicable.looks_at_paths |= matches!(part, HttpPart::Paths(_));
+                }
                 Part::ServiceAccounts(_) | Part::Namespaces(_) | Part::Identities(_) => {}
             }
         }
@@ -106,48 +112,74 @@ impl Applicable {
         !self.networks.is_empty()
     }
 
-    /// Whether some rule can only be judged at layer 7.
-    pub fn needs_layer7(&self) -> bool {
-        self.needs_layer7
+    /// Whether some rule, of audit policies too, looks at HTTP requests; whose, `needs_http` says.
+    pub fn looks_at_http(&self) -> bool {
+        self.looks_at_http
     }
 
-    /// Decides about `request`. Its cost grows with the rules that apply, not with what they list.
+    /// Whether some rule looks at paths: then the application has to be given the path that was judged,
+    /// not the one that was sent, lest it reads that in another way.
+    pub fn looks_at_paths(&self) -> bool {
+        self.looks_at_paths
+    }
+
+    /// Decides about `request`. Its cost grows with the rules that apply, and by a logarithm at most with
+    /// what they list; it allocates nothing but what audit policies would have denied.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
-        let audit = self.would_deny(request);
-        let denied = |by| Decision { allowed: false, by: Some(by), audit: audit.clone() };
-        if let Some(rule) = first_match(&self.enforced.denies, request) {
-            return denied(rule);
+        let (allowed, by) = self.verdict(request, Doubt::FailsSafe);
+        Decision { allowed, by, audit: self.would_deny(request) }
+    }
+
+    /// What the enforced policies decide: whether `request` is allowed, and by what.
+    pub(super) fn verdict(&self, request: &Request<'_>, doubt: Doubt) -> (bool, Option<PolicyRef>) {
+        if let Some(rule) = first_match(&self.enforced.denies, request, doubt) {
+            return (false, Some(rule));
         }
         let mut by = None;
         for (tier, allows) in Tier::ALL.into_iter().zip(&self.enforced.allows) {
             if allows.is_empty() {
                 continue;
             }
-            match first_match(allows, request) {
-                None => return denied(PolicyRef::default_deny(tier)),
+            match first_match(allows, request, doubt) {
+                None => return (false, Some(PolicyRef::default_deny(tier))),
                 // A later tier is more specific, and names the verdict.
                 rule => by = rule,
             }
         }
-        Decision { allowed: true, by, audit }
+        (true, by)
     }
 
     /// What audit policies would have denied.
-    fn would_deny(&self, request: &Request<'_>) -> Vec<PolicyRef> {
+    pub(super) fn would_deny(&self, request: &Request<'_>) -> Vec<PolicyRef> {
         let denies = self.audited.denies.iter();
-        let mut would: Vec<PolicyRef> = denies.flat_map(|policy| policy.matching_rules(request)).collect();
-        let tiers = Tier::ALL.into_iter().zip(self.enforced.allows.iter().zip(&self.audited.allows));
-        for (tier, (enforced, audited)) in tiers {
-            // Beside an enforced allow policy, one more could only widen its tier.
-            let changes = enforced.is_empty() && !audited.is_empty();
-            if changes && first_match(audited, request).is_none() {
+        let matching = denies.flat_map(|policy| policy.matching_rules(request, Doubt::FailsSafe));
+        let mut would: Vec<PolicyRef> = matching.collect();
+        for (tier, audited) in self.audited_tiers() {
+            if first_match(audited, request, Doubt::FailsSafe).is_none() {
                 would.push(PolicyRef::default_deny(tier));
             }
         }
         would
     }
+
+    /// Whether what audit policies would have denied hangs on what is not known of `request`.
+    pub(super) fn audit_is_in_doubt(&self, request: &Request<'_>) -> bool {
+        let decided = |audited, doubt| first_match(audited, request, doubt).is_some();
+        self.audited.denies.iter().any(|policy| policy.is_in_doubt(request))
+            || self
+                .audited_tiers()
+                .any(|(_, audited)| decided(audited, Doubt::FailsSafe) != decided(audited, Doubt::Benefits))
+    }
+
+    /// The tiers that audited allow policies would deny by default. Beside an enforced allow policy, one
+    /// more could only widen its tier.
+    fn audited_tiers(&self) -> impl Iterator<Item = (Tier, &[Arc<Policy>])> {
+        let tiers = Tier::ALL.into_iter().zip(self.enforced.allows.iter().zip(&self.audited.allows));
+        let changes = tiers.filter(|(_, (enforced, audited))| enforced.is_empty() && !audited.is_empty());
+        changes.map(|(tier, (_, audited))| (tier, audited.as_slice()))
+    }
 }
 
-fn first_match(policies: &[Arc<Policy>], request: &Request<'_>) -> Option<PolicyRef> {
-    policies.iter().find_map(|policy| policy.matching_rule(request))
+fn first_match(policies: &[Arc<Policy>], request: &Request<'_>, doubt: Doubt) -> Option<PolicyRef> {
+    policies.iter().find_map(|policy| policy.matching_rule(request, doubt))
 }

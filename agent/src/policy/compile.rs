@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     field::{Fault, Faults, FieldError, FieldPath},
-    http::{HeaderMatch, HeaderName, HttpPart},
+    http::{HeaderMatch, HeaderName, HeaderValue, HostMatch, HttpPart, PathMatch},
     lint,
     names::{Action, PolicyKey},
     read,
@@ -178,14 +178,14 @@ impl Compiler<'_> {
         let faults = &mut self.faults;
         let ports = faults.list(path.key("ports"), spec.ports.as_deref(), |PortSpec(text)| text.parse());
         let methods = faults.list(path.key("methods"), spec.methods.as_deref(), |text| text.parse());
-        let paths = faults.list(path.key("paths"), spec.paths.as_deref(), |text| text.parse());
-        let hosts = faults.list(path.key("hosts"), spec.hosts.as_deref(), |text| text.parse());
+        let paths = faults.list(path.key("paths"), spec.paths.as_deref(), |text| text.parse::<PathMatch>());
+        let hosts = faults.list(path.key("hosts"), spec.hosts.as_deref(), |text| text.parse::<HostMatch>());
         let headers = spec.headers.as_deref().map(|headers| self.headers(path.key("headers"), headers));
         let parts = [
             ports.map(Part::Ports),
             methods.map(|methods| Part::Http(HttpPart::Methods(methods))),
-            paths.map(|paths| Part::Http(HttpPart::Paths(paths))),
-            hosts.map(|hosts| Part::Http(HttpPart::Hosts(hosts))),
+            paths.map(|paths| Part::Http(HttpPart::Paths(paths.into_iter().collect()))),
+            hosts.map(|hosts| Part::Http(HttpPart::Hosts(hosts.into_iter().collect()))),
             headers.map(|headers| Part::Http(HttpPart::Headers(headers))),
         ];
         parts.into_iter().flatten().collect()
@@ -198,7 +198,8 @@ impl Compiler<'_> {
         let mut compiled = Vec::with_capacity(headers.len());
         for (index, header) in headers.iter().enumerate() {
             let path = path.index(index);
-            let values = self.faults.list(path.key("values"), Some(&header.values), |value| text(value));
+            let parse = |value: &String| value.parse::<HeaderValue>();
+            let values = self.faults.list(path.key("values"), Some(&header.values), parse);
             match header.name.parse::<HeaderName>() {
                 Ok(name) => compiled.push(HeaderMatch::new(name, values.unwrap_or_default())),
                 Err(message) => self.faults.add(path.key("name"), &header.name, message),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     applicable::Applicable,
     names::{Action, Mode, PolicyKey, PolicyRef, Tier},
-    rule::{Clause, Judgement, Policy, Request, Rule, judge_entry},
+    rule::{Clause, Doubt, Judgement, Policy, Request, Rule, judge_entry},
 };
 
 /// More wanted values than this are counted, not written out.
@@ -54,7 +54,7 @@ pub struct PolicyExplanation {
 pub struct RuleExplanation {
     /// Whether it matched.
     pub matched: bool,
-    /// Whether it needs layer 7 to be judged, and so failed safe.
+    /// Whether it could not be judged by what is known of the request, and so failed safe.
     pub failed_safe: bool,
     /// Where it did not match, or could not be judged: of the first clause (`from`, `to`, `when`) that
     /// was not met, the first such field of each alternative. Empty when it truly matched.
@@ -88,7 +88,7 @@ fn explain_policy(policy: &Policy, request: &Request<'_>) -> PolicyExplanation {
         key: policy.key.clone(),
         mode: policy.mode,
         action: policy.action,
-        matched: policy.matching_rule(request).and_then(|rule| rule.rule),
+        matched: policy.matching_rule(request, Doubt::FailsSafe).and_then(|rule| rule.rule),
         rules: rules.map(|(index, rule)| explain_rule(policy.action, index, rule, request)).collect(),
     }
 }
@@ -99,7 +99,7 @@ fn explain_rule(action: Action, index: usize, rule: &Rule, request: &Request<'_>
     let unmet = rule.clauses().find(|clause| clause.judge(request) == judgement);
     let unmet = unmet.filter(|_| judgement != Judgement::Yes);
     RuleExplanation {
-        matched: judgement.matches(action),
+        matched: judgement.matches(action, Doubt::FailsSafe),
         failed_safe: judgement == Judgement::CannotTell,
         mismatches: unmet.map(|clause| mismatches(index, &clause, request)).unwrap_or_default(),
     }
@@ -166,7 +166,7 @@ impl fmt::Display for PolicyExplanation {
 impl RuleExplanation {
     fn write(&self, index: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let matched = if self.matched { "matched" } else { "did not match" };
-        let safe = if self.failed_safe { ", for it cannot be judged without layer 7" } else { "" };
+        let safe = if self.failed_safe { ", failing safe, for it cannot be judged" } else { "" };
         writeln!(f, "  rule {index} {matched}{safe}")?;
         for Mismatch { field, had, wanted } in &self.mismatches {
             writeln!(f, "    {field}: has {had}, wants {wanted}")?;

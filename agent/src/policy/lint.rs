@@ -4,9 +4,10 @@
 
 use super::{
     field::{FieldPath, Warning},
+    http::HttpPart,
     names::Action,
     ports::PortRange,
-    rule::{Part, Rule},
+    rule::{Entry, Part, Rule},
 };
 
 /// The warnings of a policy with these rules, in the order of its fields.
@@ -26,6 +27,11 @@ fn rule_warnings(action: Action, path: &FieldPath, rule: &Rule, found: &mut Vec<
     if rule.clauses().next().is_none() && action == Action::Deny {
         found.push(warning(path, "denies everything"));
     }
+    if action == Action::Deny && denies_what_is_not_http(rule) {
+        let message = "also denies whatever is not HTTP, on every port: name the ports that speak HTTP in \
+                       to[].ports";
+        found.push(warning(path, message));
+    }
     for clause in rule.clauses() {
         let path = path.key(clause.field);
         for (index, entry) in clause.entries.iter().enumerate() {
@@ -36,11 +42,6 @@ fn rule_warnings(action: Action, path: &FieldPath, rule: &Rule, found: &mut Vec<
             }
         }
     }
-    if action == Action::Deny && rule.clauses().next().is_some() && only_layer7(rule) {
-        let message =
-            "nothing in it can be judged before layer 7 is carried: until then it denies everything";
-        found.push(warning(path, message));
-    }
     if action == Action::Deny && needs_identity(rule) {
         let message = "does not match plaintext, which has no identity: where plaintext could come from \
                        those that it names, annotate the workload weir.dev/mtls: strict";
@@ -50,11 +51,13 @@ fn rule_warnings(action: Action, path: &FieldPath, rule: &Rule, found: &mut Vec<
 
 fn part_warnings(action: Action, path: &FieldPath, part: &Part) -> Vec<Warning> {
     match (part, action) {
-        (Part::Http(_), Action::Allow) => {
-            vec![warning(path, "fails safe until layer 7 is carried: nothing here lets anything through")]
+        (Part::Http(HttpPart::Paths(paths)), Action::Deny) => {
+            let without = paths.without_their_top();
+            let message = |top: &str| format!("does not match {top} itself: if it should, add {top}");
+            without.map(|(index, top)| warning(&path.index(index), &message(top))).collect()
         }
-        (Part::Http(_), Action::Deny) => {
-            vec![warning(path, "fails safe until layer 7 is carried: denies whatever its value")]
+        (Part::Http(HttpPart::Issuers(_) | HttpPart::Audiences(_) | HttpPart::Claims(_)), Action::Deny) => {
+            vec![warning(path, "also denies requests without a verified user, who could be anyone")]
         }
         (Part::Ports(ranges), _) => overlaps(path, ranges),
         _ => Vec::new(),
@@ -79,8 +82,14 @@ fn overlaps(path: &FieldPath, ranges: &[PortRange]) -> Vec<Warning> {
     found
 }
 
-fn only_layer7(rule: &Rule) -> bool {
-    rule.clauses().flat_map(|clause| clause.entries).flatten().all(|part| matches!(part, Part::Http(_)))
+/// Whether the rule matches, for failing safe, connections to any port that are not HTTP.
+fn denies_what_is_not_http(rule: &Rule) -> bool {
+    let looks_at_http = |entry: &Entry| entry.iter().any(|part| matches!(part, Part::Http(_)));
+    let has_ports = |entry: &Entry| entry.iter().any(|part| matches!(part, Part::Ports(_)));
+    let operations = rule.to.as_deref().unwrap_or_default();
+    let on_any_port = operations.is_empty() || operations.iter().any(|entry| !has_ports(entry));
+    let of_requests = operations.iter().any(looks_at_http) || rule.when.as_ref().is_some_and(looks_at_http);
+    on_any_port && of_requests
 }
 
 /// Whether the rule names some of its sources by identity.

@@ -79,18 +79,24 @@ impl Policy {
     }
 
     /// The first rule that matches `request`.
-    pub(super) fn matching_rule(&self, request: &Request<'_>) -> Option<PolicyRef> {
-        self.matching_rules(request).next()
+    pub(super) fn matching_rule(&self, request: &Request<'_>, doubt: Doubt) -> Option<PolicyRef> {
+        self.matching_rules(request, doubt).next()
     }
 
     /// All rules that match `request`, in their order.
     pub(super) fn matching_rules<'a>(
         &'a self,
         request: &'a Request<'_>,
+        doubt: Doubt,
     ) -> impl Iterator<Item = PolicyRef> + 'a {
-        let matching = move |rule: &Rule| rule.judge(request).matches(self.action);
+        let matching = move |rule: &Rule| rule.judge(request).matches(self.action, doubt);
         let rules = self.rules.iter().enumerate();
         rules.filter(move |(_, rule)| matching(rule)).map(|(index, _)| self.reference(index))
+    }
+
+    /// Whether some rule cannot be judged by what is known of `request`.
+    pub(super) fn is_in_doubt(&self, request: &Request<'_>) -> bool {
+        self.rules.iter().any(|rule| rule.judge(request) == Judgement::CannotTell)
     }
 
     /// How verdicts name the rule `index`.
@@ -156,23 +162,39 @@ pub(super) fn judge_entry(entry: &[Part], request: &Request<'_>) -> Judgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Judgement {
     No,
-    /// It is about layer 7, which is not there to be looked at.
+    /// It is about layer 7, and what it asks for is not there to be looked at, or could mean two things.
     CannotTell,
     Yes,
 }
 
+/// What is made of a rule that cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It fails safe: a rule that allows does not match, one that denies does.
+    FailsSafe,
+    /// The other way round: whatever is denied even so is denied however the doubt is resolved.
+    Benefits,
+}
+
+impl From<bool> for Judgement {
+    fn from(matches: bool) -> Self {
+        if matches { Judgement::Yes } else { Judgement::No }
+    }
+}
+
 impl Judgement {
-    /// What cannot be told fails safe: a rule that allows does not match, one that denies does.
-    pub(super) fn matches(self, action: Action) -> bool {
-        match self {
-            Judgement::Yes => true,
-            Judgement::CannotTell => action == Action::Deny,
-            Judgement::No => false,
+    /// Whether a rule with this action matches.
+    pub(super) fn matches(self, action: Action, doubt: Doubt) -> bool {
+        match (self, doubt) {
+            (Judgement::Yes, _) => true,
+            (Judgement::CannotTell, Doubt::FailsSafe) => action == Action::Deny,
+            (Judgement::CannotTell, Doubt::Benefits) => action == Action::Allow,
+            (Judgement::No, _) => false,
         }
     }
 
     /// The least of them, without asking on after the first no.
-    fn all(judgements: impl Iterator<Item = Judgement>) -> Judgement {
+    pub(super) fn all(judgements: impl Iterator<Item = Judgement>) -> Judgement {
         let mut least = Judgement::Yes;
         for judgement in judgements {
             least = least.min(judgement);
@@ -216,10 +238,9 @@ impl Part {
             Part::Identities(identities) => identity.is_some_and(|identity| identities.has(identity)),
             Part::Cidrs(networks) => networks.has(request.source.address),
             Part::Ports(ranges) => ranges.iter().any(|range| range.contains(request.port)),
-            // Also when `request.http` is there: nothing carries layer 7 yet that could be relied on.
-            Part::Http(_) => return Judgement::CannotTell,
+            Part::Http(part) => return part.judge(request.http),
         };
-        if matches { Judgement::Yes } else { Judgement::No }
+        Judgement::from(matches)
     }
 
     /// The field that holds it, seen from its entry.
@@ -250,7 +271,7 @@ impl Part {
                 SourceAddress::Network(network) => network.to_string(),
             },
             (Part::Ports(_), _) => request.port.to_string(),
-            (Part::Http(_), _) => "nothing that layer 4 can see".into(),
+            (Part::Http(part), _) => part.had(request.http),
         }
     }
 

@@ -95,7 +95,8 @@ pub struct ToSpec {
     /// HTTP methods.
     #[serde(deserialize_with = "present")]
     pub methods: Option<Vec<String>>,
-    /// Paths: exact, or everything below one (`/v1/*`).
+    /// Paths: exact, everything below one (`/v1/*`), everything that ends so (`*/admin`, `*.php`), or any
+    /// (`*`).
     #[serde(deserialize_with = "present")]
     pub paths: Option<Vec<String>>,
     /// Hosts: exact, or everything below one (`*.local`).
@@ -106,7 +107,7 @@ pub struct ToSpec {
     pub headers: Option<Vec<HeaderSpec>>,
 }
 
-/// One of `rules[].to[].headers`: matches when the header has any of the values.
+/// One of `rules[].to[].headers`: matches when the header has these values and no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
 pub struct HeaderSpec {

@@ -2,23 +2,28 @@
 //!
 //! Entry point: [`explain`], a pure function of the snapshot.
 
+use super::asked::{self, Asked};
 use crate::{
-    admin::{Answer, Considered, ExplainError, ExplainQuery, Explanation},
+    admin::{Answer, Considered, ExplainError, ExplainQuery, Explanation, Mismatch},
     flows::{
         filter::ParameterError,
         record::{PolicyRef, Reason},
     },
-    policy::{Request, Source, SourceAddress},
+    policy::{ConnectionDecision, PolicyExplanation, Request, Source, SourceAddress},
     state::{
         Snapshot,
         model::{NamespacedName, Workload},
     },
 };
 
+/// More fields of one policy that do not match are not told.
+const MOST_MISMATCHES: usize = 32;
+
 /// Answers `query` for each pod that the connection could reach.
 ///
 /// # Errors
-/// When a pod or Service does not exist, or has no such port.
+/// When a pod or Service does not exist, or has no such port; when there can be no such request, or its path
+/// is refused.
 pub(super) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, ExplainError> {
     let key = |name: &(String, String)| NamespacedName::new(name.0.as_str(), name.1.as_str());
     let (from, to) = (key(&query.from), key(&query.to));
@@ -32,12 +37,16 @@ pub(super) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Expla
         let words = format!("there is no pod {to}, and no Service of that name with port {}", query.port);
         not_found("to", format!("{to}:{}", query.port), words)
     })?;
-    let answers: Vec<Answer> =
-        destinations.iter().map(|(destination, port)| answer(snapshot, source, destination, *port)).collect();
+    let asked = asked::asked(query).map_err(ExplainError::Bad)?;
+    let answers: Vec<Answer> = destinations
+        .iter()
+        .map(|(destination, port)| answer(snapshot, source, destination, *port, asked.as_ref()))
+        .collect();
     Ok(Explanation {
         from: from.to_string(),
         to: to.to_string(),
         port: query.port,
+        request: asked.as_ref().map(ToString::to_string),
         allowed: !answers.is_empty() && answers.iter().all(|answer| answer.allowed),
         answers,
     })
@@ -65,7 +74,13 @@ fn destinations<'a>(
     Some(found)
 }
 
-fn answer(snapshot: &Snapshot, source: &Workload, destination: &Workload, port: u16) -> Answer {
+fn answer(
+    snapshot: &Snapshot,
+    source: &Workload,
+    destination: &Workload,
+    port: u16,
+    asked: Option<&Asked>,
+) -> Answer {
     let pod = destination.key.to_string();
     if !destination.enrolled {
         let detail = "the pod is not in the mesh: no policy is enforced for it".into();
@@ -76,9 +91,10 @@ fn answer(snapshot: &Snapshot, source: &Workload, destination: &Workload, port: 
     let address = source.addresses.iter().copied().find(family);
     let address = address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
     let identity = source.enrolled.then_some(&source.identity);
-    let request =
-        Request { source: Source { identity, address: SourceAddress::Address(address) }, port, http: None };
-    let explained = snapshot.applicable(destination).explain(&request);
+    let source = Source { identity, address: SourceAddress::Address(address) };
+    let http = asked.map(Asked::http);
+    let applicable = snapshot.applicable(destination);
+    let explained = applicable.explain(&Request { source, port, http: http.as_ref() });
     let strict = destination.mtls == crate::state::model::Mtls::Strict && identity.is_none();
     let allowed = explained.allowed && !strict;
     let reason = match (strict, explained.allowed) {
@@ -92,9 +108,16 @@ fn answer(snapshot: &Snapshot, source: &Workload, destination: &Workload, port: 
         mode: policy.mode.to_string(),
         action: policy.action.to_string(),
         rule: policy.matched,
+        mismatches: mismatches(policy),
     });
+    let per_request = !strict
+        && http.is_none()
+        && applicable.decide_connection(source, port) == ConnectionDecision::PerRequest;
     let detail = match (&explained.by, strict) {
         (_, true) => "the source is not in the mesh, and the pod takes no plaintext".into(),
+        _ if per_request => "each HTTP request is decided by itself: ask about one with --method, --path, \
+                             --header or --user. This answer is for what is not HTTP"
+            .into(),
         (Some(by), _) => by.to_string(),
         (None, _) => "no policy selects the pod".into(),
     };
@@ -102,10 +125,91 @@ fn answer(snapshot: &Snapshot, source: &Workload, destination: &Workload, port: 
         pod,
         port,
         allowed,
+        per_request,
         reason: reason.map(|reason| reason.word().into()),
         detail,
         policy: explained.by.as_ref().map(PolicyRef::from),
         audit: explained.audit.iter().map(PolicyRef::from).collect(),
         considered: considered.collect(),
+    }
+}
+
+/// What the rules of `policy` ask for and did not find.
+fn mismatches(policy: &PolicyExplanation) -> Vec<Mismatch> {
+    let found = policy.rules.iter().flat_map(|rule| &rule.mismatches).take(MOST_MISMATCHES);
+    let copied = |field: &crate::policy::Mismatch| Mismatch {
+        field: field.field.clone(),
+        had: field.had.clone(),
+        wanted: field.wanted.clone(),
+    };
+    found.map(copied).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        policy::{Policy, PolicyKey},
+        state::{
+            Event, Object, Settings, State,
+            annotations::{Carrier, MeshSettings},
+            input::Pod,
+        },
+    };
+
+    fn pod(name: &str, address: [u8; 4]) -> Object {
+        let enabled = [("weir.dev/mesh".to_string(), "enabled".to_string())].into();
+        Object::from(Pod {
+            key: NamespacedName::new("shop", name),
+            uid: name.into(),
+            owner: name.into(),
+            owner_kind: "pod",
+            node: "node-a".into(),
+            service_account: name.into(),
+            labels: Arc::default(),
+            addresses: vec![address.into()],
+            host_network: false,
+            finished: false,
+            ready: true,
+            named_ports: Default::default(),
+            probe_ports: vec![],
+            settings: MeshSettings::parse(Carrier::Pod, &enabled).expect("good annotations"),
+        })
+    }
+
+    fn answered(text: &str) -> Result<Explanation, ExplainError> {
+        let spec = serde_json::json!({"rules": [{"to": [{"methods": ["GET"], "paths": ["/v1/*"]}]}]});
+        let policy = Policy::parse(PolicyKey::new("shop", "readers"), spec).expect("a right policy");
+        let mut state = State::new(Settings::default());
+        let objects = [pod("cart", [10, 1, 0, 1]), pod("pay", [10, 1, 0, 2]), policy.into()];
+        state.apply_all(objects.map(Event::Apply));
+        let query = format!("from=shop/cart&to=shop/pay&port=8080{text}");
+        explain(&state.snapshot(), &crate::admin::query::explain_query(&query).expect("a query"))
+    }
+
+    #[test]
+    fn a_request_is_answered_for_as_it_would_be_judged() {
+        let said = answered("&path=/v1/x/../pay").expect("an answer");
+        assert_eq!((said.allowed, said.request.as_deref()), (true, Some("GET /v1/pay")));
+        let said = answered("&path=/v2").expect("an answer");
+        assert!(!said.allowed && !said.answers[0].per_request);
+        let lacks = &said.answers[0].considered[0].mismatches[0];
+        assert_eq!((&*lacks.field, &*lacks.had), ("spec.rules[0].to[0].paths", "/v2"));
+    }
+
+    #[test]
+    fn a_connection_that_hangs_on_its_requests_says_so() {
+        let said = answered("").expect("an answer");
+        let answer = &said.answers[0];
+        assert!(!answer.allowed && answer.per_request && answer.detail.contains("--path"), "{answer:?}");
+    }
+
+    #[test]
+    fn a_path_that_is_refused_is_an_error_about_the_parameter() {
+        let Err(ExplainError::Bad(error)) = answered("&path=/v1%252Fpay") else { panic!("no error") };
+        assert_eq!((&*error.field, &*error.value), ("path", "/v1%2Fpay"));
+        assert!(error.message.contains("encoded slash"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Entry point: [`agent`]. It wires; what is decided is decided in the parts.
 
+mod asked;
 mod control;
 mod explain;
 mod metrics;

@@ -9,7 +9,7 @@ use super::Reconciler;
 use crate::{
     datapath::diag::{self, TcpSocket},
     flows::record::Reason,
-    policy::{PolicyRef, Request, Source, SourceAddress},
+    policy::{PolicyRef, Source, SourceAddress},
     proxy::{live::Ending, pod::LocalPod},
     state::model::{Mtls, NamespacedName, Workload},
 };
@@ -82,7 +82,7 @@ impl Reconciler {
     }
 
     fn judge(&self, destination: &Workload, source: Source<'_>, port: u16) -> Option<Ending> {
-        let decision = self.snapshot.applicable(destination).decide(&Request { source, port, http: None });
+        let decision = self.snapshot.applicable(destination).decide_unseen(source, port);
         (!decision.allowed).then(|| ending(decision.by, "no longer allowed"))
     }
 

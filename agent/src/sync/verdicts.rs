@@ -11,7 +11,7 @@ use weir_common::{ANY_PORT, PLAINTEXT, Verdict, VerdictKey, action};
 use super::{Reconciler, rules::network};
 use crate::{
     datapath::table::Network,
-    policy::{Applicable, Request, Source, SourceAddress},
+    policy::{Applicable, ConnectionDecision, Source, SourceAddress},
     state::model::Workload,
 };
 
@@ -32,30 +32,31 @@ pub struct PortVerdict {
 }
 
 /// What is decided about `source`, per destination port, given the policies that select the destination.
+///
+/// Only what holds whatever a connection carries is laid down; where it hangs on requests, the agent is
+/// asked, so that no path goes round who can see them.
 pub fn of(applicable: &Applicable, source: Source<'_>) -> Vec<PortVerdict> {
-    let decide = |port: u16| {
-        let allowed = applicable.decide(&Request { source, port, http: None }).allowed;
-        if allowed { action::ALLOW } else { action::DENY }
+    let decide = |port: u16| match applicable.decide_connection(source, port) {
+        ConnectionDecision::Allowed(_) => action::ALLOW,
+        ConnectionDecision::Denied(_) => action::DENY,
+        ConnectionDecision::PerRequest => action::ASK,
     };
     let classes: Vec<_> = applicable.ports().classes().map(|class| (decide(*class.start()), class)).collect();
     let size = |wanted: u32| -> usize {
-        classes
-            .iter()
-            .filter(|(action, _)| *action == wanted)
-            .map(|(_, class)| usize::from(*class.end()) - usize::from(*class.start()) + 1)
-            .sum()
+        classes.iter().filter(|(action, _)| *action == wanted).map(|(_, class)| class.len()).sum()
     };
-    let (usual, other) = if size(action::ALLOW) >= size(action::DENY) {
-        (action::ALLOW, action::DENY)
-    } else {
-        (action::DENY, action::ALLOW)
-    };
-    if size(other) > MOST_PORTS {
+    // The first of those that most ports have.
+    let most = |usual: u32, other: u32| if size(other) > size(usual) { other } else { usual };
+    let usual = [action::DENY, action::ASK].into_iter().fold(action::ALLOW, most);
+    let apart: Vec<_> = classes.iter().filter(|(action, _)| *action != usual).collect();
+    if apart.iter().map(|(_, class)| class.len()).sum::<usize>() > MOST_PORTS {
         return vec![PortVerdict { port: ANY_PORT, action: action::ASK }];
     }
-    let apart = classes.iter().filter(|(action, _)| *action == other).flat_map(|(_, class)| class.clone());
-    let mut verdicts: Vec<PortVerdict> =
-        apart.filter(|port| *port != ANY_PORT).map(|port| PortVerdict { port, action: other }).collect();
+    let apart = apart.into_iter().flat_map(|(action, class)| class.clone().map(|port| (port, *action)));
+    let mut verdicts: Vec<PortVerdict> = apart
+        .filter(|(port, _)| *port != ANY_PORT)
+        .map(|(port, action)| PortVerdict { port, action })
+        .collect();
     verdicts.push(PortVerdict { port: ANY_PORT, action: usual });
     verdicts
 }
@@ -183,5 +184,71 @@ impl Reconciler {
             self.datapath.tables.plaintext_sources.set(key, class as u32);
             classes.insert(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        identity::{Identity, TrustDomain},
+        policy::{Policy, PolicyKey},
+    };
+
+    fn policies(specs: &[&str]) -> Applicable {
+        let named = specs.iter().enumerate().map(|(n, spec)| {
+            let spec = serde_norway::from_str(spec).expect("YAML");
+            Arc::new(Policy::parse(PolicyKey::new("shop", format!("p-{n}")), spec).expect("a right policy"))
+        });
+        Applicable::new(named)
+    }
+
+    fn laid_down(specs: &[&str]) -> Vec<(u16, u32)> {
+        let cart = Identity::new(&TrustDomain::default(), "shop", "cart").expect("an identity");
+        let address = SourceAddress::Address([10, 1, 2, 3].into());
+        let verdicts = of(&policies(specs), Source { identity: Some(&cart), address });
+        verdicts.into_iter().map(|verdict| (verdict.port, verdict.action)).collect()
+    }
+
+    #[test]
+    fn a_verdict_that_hangs_on_requests_is_the_agents() {
+        use weir_common::action::{ALLOW, ASK, DENY};
+        for (specs, verdicts) in [
+            (&[][..], &[(ANY_PORT, ALLOW)][..]),
+            (&["{}"], &[(ANY_PORT, DENY)]),
+            (&["{rules: [{to: [{ports: [80]}]}]}"], &[(80, ALLOW), (ANY_PORT, DENY)]),
+            (&["{rules: [{to: [{methods: [GET]}]}]}"], &[(ANY_PORT, ASK)]),
+            (&["{mode: audit, rules: [{to: [{methods: [GET]}]}]}"], &[(ANY_PORT, ASK)]),
+            (
+                &["{action: deny, rules: [{to: [{ports: [80], paths: [/a]}]}]}"],
+                &[(80, ASK), (ANY_PORT, ALLOW)],
+            ),
+            (
+                &["{rules: [{to: [{ports: [80], methods: [GET]}, {ports: [\"90-91\"]}]}]}"],
+                &[(80, ASK), (90, ALLOW), (91, ALLOW), (ANY_PORT, DENY)],
+            ),
+            // For others only; then nothing hangs on this source's requests.
+            (
+                &["{action: deny, rules: [{from: [{namespaces: [test]}], to: [{methods: [PUT]}]}]}"],
+                &[(ANY_PORT, ALLOW)],
+            ),
+            (&["{rules: [{to: [{methods: [GET]}]}]}", "{tier: security}"], &[(ANY_PORT, DENY)]),
+            // More ports apart than are laid down one by one.
+            (&["{rules: [{to: [{ports: [\"1-600\"]}]}]}"], &[(ANY_PORT, ASK)]),
+        ] {
+            assert_eq!(laid_down(specs), verdicts, "{specs:?}");
+        }
+    }
+
+    #[test]
+    fn plaintext_that_only_requests_could_tell_is_never_passed_by_the_kernel() {
+        let applicable = policies(&["{rules: [{from: [{cidrs: [10.0.0.0/8]}], to: [{methods: [GET]}]}]}"]);
+        let mut found: Vec<(String, u32)> = plaintext(&applicable)
+            .into_iter()
+            .map(|(network, verdicts)| (network.to_string(), verdicts[0].action))
+            .collect();
+        found.sort();
+        let wanted = [("0.0.0.0/0", action::DENY), ("10.0.0.0/8", action::ASK), ("::/0", action::DENY)];
+        assert_eq!(found, wanted.map(|(network, action)| (network.to_string(), action)));
     }
 }

@@ -1,6 +1,6 @@
 //! Why a request is decided as it is.
 
-use super::fixtures::{from, plaintext, together};
+use super::fixtures::{Asking, from, plaintext, together, user};
 use crate::policy::{Applicable, Mismatch};
 
 #[test]
@@ -78,11 +78,56 @@ fn a_rule_that_fails_safe_says_so() {
     let text = from("test/cart").why(&together([("shop/no-delete", spec)])).to_string();
     let wanted = "\
 application shop/no-delete (enforce, deny): rule 0 matched
-  rule 0 matched, for it cannot be judged without layer 7
+  rule 0 matched, failing safe, for it cannot be judged
     spec.rules[0].to[0].methods: has nothing that layer 4 can see, wants DELETE, PUT
 denied by application shop/no-delete rule 0 (deny)
 ";
     assert_eq!(text, wanted);
+}
+
+#[test]
+fn what_a_request_has_is_told_field_by_field() {
+    let spec = "{rules: [{to: [{methods: [PUT]}, {paths: ['/v1/*', '*.php']}, {hosts: ['*.local']},
+        {headers: [{name: x-env, values: [prod, test]}, {name: x-a, values: [b]}]}]}]}";
+    let headers = [("x-env", "dev"), ("x-env", "x")];
+    let why = from("test/cart").sends("GET", "/v2", &headers, None).why(&together([("shop/all", spec)]));
+    let found: Vec<_> = why.policies[0].rules[0].mismatches.iter().map(|m| (&*m.had, &*m.wanted)).collect();
+    assert_eq!(
+        found,
+        [
+            ("GET", "PUT"),
+            ("/v2", "/v1/*, *.php"),
+            ("pay.shop", "*.local"),
+            ("x-env: dev, x; no x-a", "x-env: prod or test, x-a: b"),
+        ]
+    );
+}
+
+#[test]
+fn what_a_user_has_is_told_field_by_field() {
+    let ann = user("https://me", &["ann"], &["groups=dev", "groups=ops"]);
+    for (field, spec, had, anonymous) in [
+        ("issuers", "[you]", "https://me", "no verified user"),
+        ("audiences", "[you]", "ann", "no verified user"),
+        ("claims", "{groups: [admins], a: [b]}", "no a; groups: dev, ops", "no verified user"),
+    ] {
+        let rules = together([("shop/u", &format!("{{rules: [{{when: {{user: {{{field}: {spec}}}}}}}]}}"))]);
+        let said = |asking: &Asking| asking.why(&rules).policies[0].rules[0].clone();
+        let named = said(&from("test/cart").sends("GET", "/", &[], Some(&ann)));
+        assert_eq!((&*named.mismatches[0].had, named.failed_safe), (had, false));
+        assert_eq!(named.mismatches[0].field, format!("spec.rules[0].when.user.{field}"));
+        let unnamed = said(&from("test/cart").sends("GET", "/", &[], None));
+        assert_eq!((&*unnamed.mismatches[0].had, unnamed.failed_safe), (anonymous, true));
+    }
+}
+
+#[test]
+fn a_path_that_is_refused_is_told_with_its_reason() {
+    let rules = together([("shop/v1", "{action: deny, rules: [{to: [{paths: ['/v1/*']}]}]}")]);
+    let why = from("test/cart").sends("GET", "/a%2Fb", &[], None).why(&rules);
+    assert!(!why.allowed);
+    let had = &why.policies[0].rules[0].mismatches[0].had;
+    assert_eq!(had, "a path that is refused: it has an encoded slash (%2F)");
 }
 
 #[test]

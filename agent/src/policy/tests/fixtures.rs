@@ -1,12 +1,12 @@
 //! Policies from YAML, workloads and requests in a word.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
     identity::{Identity, TrustDomain},
     policy::{
-        Applicable, Decision, Explanation, FieldError, Policy, PolicyIndex, PolicyKey, Request, Source,
-        SourceAddress, Target,
+        Applicable, ConnectionDecision, Decision, Explanation, FieldError, HttpRequest, PathError, Policy,
+        PolicyIndex, PolicyKey, Request, Source, SourceAddress, Target, User, normalise,
     },
 };
 
@@ -76,12 +76,38 @@ impl Pod {
     }
 }
 
+/// A user whom a token of `issuer` names; claims as `name=value`.
+pub(super) fn user(issuer: &str, audiences: &[&str], claims: &[&str]) -> User {
+    let mut user = User {
+        issuer: issuer.into(),
+        subject: "ann".into(),
+        audiences: audiences.iter().map(|text| text.to_string()).collect(),
+        claims: BTreeMap::new(),
+    };
+    for claim in claims {
+        let (name, value) = claim.split_once('=').expect("name=value");
+        user.claims.entry(name.into()).or_default().push(value.into());
+    }
+    user
+}
+
 /// A request in the making.
 #[derive(Clone)]
 pub(super) struct Asking {
     identity: Option<Identity>,
     address: SourceAddress,
     port: u16,
+    http: Option<Http>,
+}
+
+/// A request's head as it is sent.
+#[derive(Clone)]
+struct Http {
+    method: String,
+    path: Result<String, PathError>,
+    host: String,
+    headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    user: Option<User>,
 }
 
 /// `namespace/account` asks, from 10.1.2.3, for port 8080.
@@ -94,7 +120,7 @@ pub(super) fn from(account: &str) -> Asking {
 /// Somebody without an identity asks, from 10.1.2.3, for port 8080.
 pub(super) fn plaintext() -> Asking {
     let address = SourceAddress::Address(IpAddr::from([10, 1, 2, 3]));
-    Asking { identity: None, address, port: 8080 }
+    Asking { identity: None, address, port: 8080, http: None }
 }
 
 impl Asking {
@@ -118,17 +144,62 @@ impl Asking {
         self
     }
 
-    pub(super) fn request(&self) -> Request<'_> {
-        let source = Source { identity: self.identity.as_ref(), address: self.address };
-        Request { source, port: self.port, http: None }
+    /// By HTTP, to the host `pay.shop`; `path` is as sent.
+    pub(super) fn sends(
+        mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        user: Option<&User>,
+    ) -> Self {
+        let headers = headers.iter().map(|(name, value)| (name.to_string().into(), value.to_string().into()));
+        self.http = Some(Http {
+            method: method.into(),
+            path: normalise(path.as_bytes()).map(Cow::into_owned),
+            host: "pay.shop".into(),
+            headers: headers.collect(),
+            user: user.cloned(),
+        });
+        self
+    }
+
+    /// `GET path`.
+    pub(super) fn gets(self, path: &str) -> Self {
+        self.sends("GET", path, &[], None)
+    }
+
+    /// To another host than `pay.shop`.
+    pub(super) fn host(mut self, host: &str) -> Self {
+        self.http.as_mut().expect("an HTTP request").host = host.into();
+        self
+    }
+
+    pub(super) fn source(&self) -> Source<'_> {
+        Source { identity: self.identity.as_ref(), address: self.address }
+    }
+
+    fn asked<T>(&self, ask: impl FnOnce(&Request<'_>) -> T) -> T {
+        let http = self.http.as_ref().map(|http| HttpRequest {
+            method: &http.method,
+            path: http.path.as_deref().map_err(|error| *error),
+            host: &http.host,
+            headers: &http.headers,
+            user: http.user.as_ref(),
+        });
+        ask(&Request { source: self.source(), port: self.port, http: http.as_ref() })
     }
 
     pub(super) fn of(&self, applicable: &Applicable) -> Decision {
-        applicable.decide(&self.request())
+        self.asked(|request| applicable.decide(request))
     }
 
     pub(super) fn why(&self, applicable: &Applicable) -> Explanation {
-        applicable.explain(&self.request())
+        self.asked(|request| applicable.explain(request))
+    }
+
+    /// What is decided about the connection.
+    pub(super) fn connects(&self, applicable: &Applicable) -> ConnectionDecision {
+        applicable.decide_connection(self.source(), self.port)
     }
 
     /// `allowed` or `denied`, and by what.

@@ -1,7 +1,6 @@
 //! What a rule matches.
 
-use super::fixtures::{from, plaintext, policy, together};
-use crate::policy::{Applicable, HttpRequest, Request};
+use super::fixtures::{from, plaintext, together};
 
 #[test]
 fn a_rule_matches_any_of_its_sources_and_any_of_its_operations() {
@@ -144,27 +143,16 @@ const LAYER7: [&str; 7] = [
 ];
 
 #[test]
-fn what_needs_layer_7_allows_nothing_and_denies_everything() {
+fn what_needs_layer_7_allows_nothing_and_denies_everything_that_is_not_http() {
     for part in LAYER7 {
         let allow = together([("shop/allow", &format!("{{rules: [{{{part}}}]}}"))]);
         assert!(!from("shop/cart").of(&allow).allowed, "{part}");
-        assert!(allow.needs_layer7(), "{part}");
+        assert!(allow.looks_at_http(), "{part}");
         let deny = together([("shop/deny", &format!("{{action: deny, rules: [{{{part}}}]}}"))]);
         assert!(!from("shop/cart").of(&deny).allowed, "{part}");
-        assert!(deny.needs_layer7(), "{part}");
+        assert!(deny.looks_at_http(), "{part}");
     }
-    assert!(!together([("shop/allow", "{rules: [{to: [{ports: [80]}]}]}")]).needs_layer7());
-}
-
-#[test]
-fn a_request_that_came_over_http_fails_safe_as_well() {
-    let http = HttpRequest { method: "GET", path: "/v1/pay", host: "pay.local", headers: &[], user: None };
-    let asking = from("shop/cart");
-    let request = Request { http: Some(&http), ..asking.request() };
-    let allow = policy("shop/allow", "{rules: [{to: [{methods: [GET]}]}]}");
-    assert!(!Applicable::new([allow]).decide(&request).allowed);
-    let deny = policy("shop/deny", "{action: deny, rules: [{to: [{methods: [DELETE]}]}]}");
-    assert!(!Applicable::new([deny]).decide(&request).allowed);
+    assert!(!together([("shop/allow", "{rules: [{to: [{ports: [80]}]}]}")]).looks_at_http());
 }
 
 #[test]

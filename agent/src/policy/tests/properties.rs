@@ -5,141 +5,11 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use ipnet::IpNet;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use crate::{
-    identity::{Identity, TrustDomain},
-    policy::{
-        AccessPolicySpec, Action, Applicable, FromSpec, Mode, Policy, PolicyIndex, PolicyKey, PortSpec,
-        Request, RuleSpec, Scope, SelectorSpec, Source, SourceAddress, Target, TargetRefSpec, Tier, ToSpec,
-    },
+use super::generators::{NAMES, ROOT, asking, http, one_more, policies, with};
+use crate::policy::{
+    Action, Applicable, ConnectionDecision, Mode, Policy, PolicyIndex, Request, Scope, Source, SourceAddress,
+    Target,
 };
-
-const ROOT: &str = "weir-system";
-const NAMES: [&str; 3] = ["a", "b", "c"];
-const NETWORKS: [&str; 8] =
-    ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3", "::/0", "fd00::/8", "fd00:1::/32"];
-const PORTS: [&str; 9] = ["1", "80", "81", "8080", "80-90", "1-65535", "9000-9010", "9005-60000", "65535"];
-
-/// One or two of these texts.
-fn some(of: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String>>> {
-    option::of(vec(select(of).prop_map(String::from), 1..3))
-}
-
-fn a_source() -> impl Strategy<Value = FromSpec> {
-    let identities = ["spiffe://cluster.local/ns/a/sa/b", "spiffe://cluster.local/ns/b/*", "spiffe://*"];
-    let identities = option::of(vec(select(identities.to_vec()).prop_map(String::from), 1..3));
-    let lists = (some(&NAMES), some(&NAMES), identities, some(&NETWORKS));
-    lists.prop_map(|(service_accounts, namespaces, identities, mut cidrs)| {
-        if service_accounts.is_none() && namespaces.is_none() && identities.is_none() {
-            cidrs.get_or_insert_with(|| vec![NETWORKS[1].into()]);
-        }
-        FromSpec { service_accounts, namespaces, identities, cidrs }
-    })
-}
-
-fn an_operation() -> impl Strategy<Value = ToSpec> {
-    let methods = option::weighted(0.2, Just(vec!["GET".to_string()]));
-    (some(&PORTS), methods).prop_map(|(ports, methods)| {
-        let or_one = || methods.is_none().then(|| vec![PORTS[1].to_string()]);
-        let ports = ports.or_else(or_one).map(|ports| ports.into_iter().map(PortSpec).collect());
-        ToSpec { ports, methods, ..ToSpec::default() }
-    })
-}
-
-fn a_rule() -> impl Strategy<Value = RuleSpec> {
-    let clauses = (option::of(vec(a_source(), 1..3)), option::of(vec(an_operation(), 1..3)));
-    clauses.prop_map(|(from, to)| RuleSpec { from, to, when: None })
-}
-
-fn a_spec() -> impl Strategy<Value = AccessPolicySpec> {
-    let labels = vec((select(&["app", "env"][..]), select(&NAMES[..])), 1..3);
-    let labels = labels.prop_map(|labels| {
-        labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<BTreeMap<_, _>>()
-    });
-    let target = select(&NAMES[..]).prop_map(|name| TargetRefSpec {
-        kind: "Service".into(),
-        name: name.into(),
-        ..TargetRefSpec::default()
-    });
-    let scope = prop_oneof![
-        Just((None, None)),
-        labels.prop_map(|labels| (Some(SelectorSpec { match_labels: Some(labels) }), None)),
-        vec(target, 1..3).prop_map(|targets| (None, Some(targets))),
-    ];
-    let mode = prop_oneof![3 => Just(Mode::Enforce), 1 => Just(Mode::Audit)];
-    let action = prop_oneof![2 => Just(Action::Allow), 1 => Just(Action::Deny)];
-    (select(&Tier::ALL[..]), mode, action, scope, vec(a_rule(), 1..4)).prop_map(
-        |(tier, mode, action, (selector, target_refs), rules)| AccessPolicySpec {
-            tier,
-            mode,
-            selector,
-            target_refs,
-            action,
-            rules,
-        },
-    )
-}
-
-/// Policies with a name each, and the order in which they come.
-fn policies() -> impl Strategy<Value = Vec<Arc<Policy>>> {
-    vec((select(&["a", "b", ROOT][..]), a_spec()), 0..8).prop_map(|specs| {
-        let named = specs.into_iter().enumerate();
-        named.map(|(n, (namespace, spec))| compiled(namespace, &format!("p-{n}"), spec)).collect()
-    })
-}
-
-fn compiled(namespace: &str, name: &str, spec: AccessPolicySpec) -> Arc<Policy> {
-    Arc::new(Policy::compile(PolicyKey::new(namespace, name), spec).expect("a right spec"))
-}
-
-/// One more policy, of this mode and action.
-fn one_more(mode: Mode, action: Action) -> impl Strategy<Value = Arc<Policy>> {
-    a_spec().prop_map(move |spec| compiled("a", "more", AccessPolicySpec { mode, action, ..spec }))
-}
-
-#[derive(Clone, Debug)]
-struct Asking {
-    identity: Option<Identity>,
-    address: IpAddr,
-    port: u16,
-}
-
-impl Asking {
-    fn request(&self) -> Request<'_> {
-        let address = SourceAddress::Address(self.address);
-        Request { source: Source { identity: self.identity.as_ref(), address }, port: self.port, http: None }
-    }
-}
-
-fn asking() -> impl Strategy<Value = Asking> {
-    let identity = (select(&NAMES[..]), select(&NAMES[..])).prop_map(|(namespace, account)| {
-        Identity::new(&TrustDomain::default(), namespace, account).expect("an identity")
-    });
-    // In and around the networks that rules name, where a wrong answer would show.
-    let near = [
-        "10.0.0.1",
-        "10.1.2.3",
-        "10.1.2.4",
-        "10.1.3.3",
-        "10.2.0.0",
-        "11.0.0.0",
-        "fd00:1::1",
-        "fd00:2::1",
-        "2001::1",
-    ];
-    let near = select(near.to_vec()).prop_map(|text| text.parse().expect("an address"));
-    let anywhere = any::<[u8; 16]>().prop_map(|octets| IpAddr::from(octets).to_canonical());
-    let address = prop_oneof![4 => near, 1 => any::<[u8; 4]>().prop_map(IpAddr::from), 1 => anywhere];
-    let port = prop_oneof![select(vec![1, 2, 79, 80, 81, 82, 90, 91, 9000, 9005, 9011, 65535]), any::<u16>()];
-    (option::weighted(0.8, identity), address, port).prop_map(|(identity, address, port)| Asking {
-        identity,
-        address,
-        port,
-    })
-}
-
-fn with(policies: &[Arc<Policy>], more: &Arc<Policy>) -> Applicable {
-    Applicable::new(policies.iter().chain([more]).cloned())
-}
 
 proptest! {
     #[test]
@@ -295,5 +165,49 @@ proptest! {
                 prop_assert_eq!(rule.mismatches.is_empty(), rule.matched && !rule.failed_safe);
             }
         }
+    }
+    #[test]
+    fn what_is_decided_about_a_connection_holds_for_whatever_it_carries(
+        policies in policies(),
+        asking in asking(),
+        requests in vec(option::weighted(0.9, http()), 1..8),
+    ) {
+        let applicable = Applicable::new(policies);
+        let Request { source, port, .. } = asking.request();
+        let connection = applicable.decide_connection(source, port);
+        let needs_http = applicable.needs_http(source, port);
+        prop_assert!(needs_http || connection != ConnectionDecision::PerRequest);
+        let unseen = applicable.decide(&Request { source, port, http: None });
+        prop_assert_eq!(applicable.decide_unseen(source, port).allowed, unseen.allowed);
+        prop_assert_eq!(&applicable.decide_unseen(source, port).audit, &unseen.audit);
+        for http in &requests {
+            let decision = applicable.decide(&Request { source, port, http: http.as_ref() });
+            match &connection {
+                ConnectionDecision::Denied(of_connection) => {
+                    prop_assert!(!decision.allowed && !of_connection.allowed);
+                }
+                ConnectionDecision::Allowed(of_connection) => {
+                    prop_assert!(decision.allowed && of_connection.allowed);
+                    prop_assert_eq!(&decision.audit, &of_connection.audit);
+                }
+                ConnectionDecision::PerRequest => {}
+            }
+            if !needs_http {
+                prop_assert_eq!(&decision, &unseen);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_decided_about_a_connection_is_the_same_for_all_ports_of_a_class(
+        policies in policies(),
+        asking in asking(),
+    ) {
+        let applicable = Applicable::new(policies);
+        let source = asking.request().source;
+        let class = applicable.ports().class_of(asking.port);
+        let decide = |port| (applicable.decide_connection(source, port), applicable.needs_http(source, port));
+        prop_assert_eq!(decide(asking.port), decide(*class.start()));
+        prop_assert_eq!(decide(asking.port), decide(*class.end()));
     }
 }

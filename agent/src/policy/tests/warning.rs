@@ -37,19 +37,34 @@ fn a_deny_rule_without_parts_says_that_it_denies_everything() {
 }
 
 #[test]
-fn layer_7_fields_say_that_they_fail_safe() {
-    warned("{rules: [{to: [{paths: [/a]}]}]}", "spec.rules[0].to[0].paths", "fails safe");
-    let user = "{rules: [{when: {user: {issuers: [me]}}}]}";
-    warned(user, "spec.rules[0].when.user.issuers", "fails safe");
-    let deny = "{action: deny, rules: [{from: [{cidrs: [10.0.0.0/8]}], to: [{methods: [GET]}]}]}";
-    warned(deny, "spec.rules[0].to[0].methods", "denies whatever its value");
+fn a_deny_by_what_layer_7_has_says_that_it_denies_what_is_not_http() {
+    for rule in [
+        "{to: [{methods: [GET]}]}",
+        "{to: [{ports: [80]}, {methods: [GET]}]}",
+        "{from: [{cidrs: [10.0.0.0/8]}], to: [{hosts: [a.b]}]}",
+    ] {
+        warned(&format!("{{action: deny, rules: [{rule}]}}"), "spec.rules[0]", "whatever is not HTTP");
+    }
+    for plain in [
+        "{action: deny, rules: [{to: [{ports: [80], methods: [GET]}]}]}",
+        "{rules: [{to: [{methods: [GET], paths: ['/a/*']}], when: {user: {issuers: [me]}}}]}",
+    ] {
+        assert_eq!(warnings(plain), [""; 0], "{plain}");
+    }
+}
+
+#[test]
+fn a_deny_by_user_says_that_it_denies_whoever_has_no_token() {
+    let deny = "{action: deny, rules: [{to: [{ports: [80]}], when: {user: {claims: {groups: [dev]}}}}]}";
+    warned(deny, "spec.rules[0].when.user.claims", "without a verified user");
     assert_eq!(warnings(deny).len(), 1);
 }
 
 #[test]
-fn a_deny_that_only_layer_7_can_judge_says_that_it_denies_everything() {
-    let deny = "{action: deny, rules: [{to: [{methods: [GET]}]}]}";
-    warned(deny, "spec.rules[0]", "denies everything");
+fn a_deny_of_all_below_a_path_says_that_the_path_itself_is_not_denied() {
+    let deny = |paths: &str| format!("{{action: deny, rules: [{{to: [{{ports: [80], paths: {paths}}}]}}]}}");
+    warned(&deny("[/a, '/admin/*']"), "spec.rules[0].to[0].paths[1]", "add /admin");
+    assert_eq!(warnings(&deny("[/admin, '/admin/*', '/*']")), [""; 0]);
 }
 
 #[test]

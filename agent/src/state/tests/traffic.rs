@@ -18,22 +18,22 @@ fn policy(key: &str, created: i64, attempts: u32) -> TrafficPolicy {
 #[test]
 fn a_traffic_policy_changes_its_service_and_no_decision() {
     let mut cluster = Cluster::new();
-    let changed = Change::Traffic(named("shop/pay"));
+    let changed = || [Change::Traffic(named("shop/pay"))];
     let attempts = |cluster: &Cluster| {
         let traffic = cluster.snapshot().traffic(&named("shop/pay"));
         traffic.map(|traffic| traffic.retry.as_ref().expect("retries").attempts)
     };
     assert_eq!(attempts(&cluster), None);
-    assert_eq!(cluster.put(policy("shop/a", 2, 1)), [changed.clone()]);
+    assert_eq!(cluster.put(policy("shop/a", 2, 1)), changed());
     assert_eq!(cluster.put(policy("shop/a", 2, 1)), [], "nothing is new");
     assert_eq!(cluster.put(policy("shop/b", 3, 7)), [], "a younger one does not hold");
     assert_eq!(cluster.put(policy("other/a", 1, 9)), [Change::Traffic(named("other/pay"))]);
     assert_eq!(attempts(&cluster), Some(1));
     assert_eq!(cluster.snapshot().traffic_policies().conflicts().count(), 1);
-    assert_eq!(cluster.delete(Kind::TrafficPolicy, "shop/a"), [changed.clone()]);
+    assert_eq!(cluster.delete(Kind::TrafficPolicy, "shop/a"), changed());
     assert_eq!(attempts(&cluster), Some(7));
     assert_eq!(cluster.delete(Kind::TrafficPolicy, "shop/a"), []);
-    assert_eq!(cluster.delete(Kind::TrafficPolicy, "shop/b"), [changed]);
+    assert_eq!(cluster.delete(Kind::TrafficPolicy, "shop/b"), changed());
     cluster.delete(Kind::TrafficPolicy, "other/a");
     assert!(cluster.0.is_empty());
     assert_eq!(cluster.snapshot().policy_generation, 0);

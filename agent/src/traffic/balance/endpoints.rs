@@ -54,14 +54,14 @@ impl Endpoints {
         let mut known: HashMap<EndpointAddr, Rc<Member>> =
             self.members.drain(..).map(|member| (member.address, member)).collect();
         for endpoint in endpoints {
-            // One that is named twice is kept, with what was said last.
             let member =
                 known.remove(&endpoint.address).unwrap_or_else(|| Rc::new(Member::new(endpoint.address)));
             member.proximity.set(endpoint.proximity);
             self.members.push(member);
         }
         known.values().for_each(|gone| gone.present.set(false));
-        self.members.sort_unstable_by_key(|member| member.address);
+        // Of one that is named twice the first counts, which has what is known: the order is stable.
+        self.members.sort_by_key(|member| member.address);
         self.members.dedup_by_key(|member| member.address);
         self.ring = match balancing.algorithm {
             Algorithm::ConsistentHash(_) => Ring::new(self.members.iter().map(|member| member.address)),

@@ -144,7 +144,7 @@ mod tests {
         let slow = Rate { per_second: 1, burst: 2 };
         let limiter = Limiter::new(RateLimits { workload: Some(slow), source: None }).expect("a limit");
         let now = Moment::at(Duration::from_secs(1));
-        let mut check = || limiter.check(now, &source("10.0.0.1"));
+        let check = || limiter.check(now, &source("10.0.0.1"));
         assert_eq!((check(), check()), (Ok(()), Ok(())));
         let limited = check().expect_err("over");
         assert_eq!(

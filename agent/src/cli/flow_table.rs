@@ -3,6 +3,8 @@
 //! Entry point: [`FlowTable::line`]. Columns have fixed widths, so that a follower's lines stand under each
 //! other. A field or word that this version does not know is shown or skipped, never an error.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 
 use super::{
@@ -13,6 +15,9 @@ use crate::flows::record::PolicyRef;
 
 /// Columns that do not grow, with one blank after each: time, direction, path, verdict, bytes, time taken.
 const FIXED: usize = 12 + 4 + 11 + 9 + 9 + 5 + 8;
+
+/// Where the line of a request begins: under its source.
+const INDENT: usize = 18;
 
 /// Draws flow records.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ struct Flow {
     path: String,
     verdict: String,
     reason: Option<String>,
+    http: Option<Request>,
     policy: Option<PolicyRef>,
     audit: Option<PolicyRef>,
     tls: Option<serde_json::Value>,
@@ -53,6 +59,25 @@ struct End {
     workload: Option<String>,
     service: Option<String>,
     address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Request {
+    method: String,
+    host: String,
+    path: String,
+    status: Option<u16>,
+}
+
+impl std::fmt::Display for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.status {
+            Some(status) => write!(f, "{status} ")?,
+            None => f.write_str("no answer ")?,
+        }
+        write!(f, "{} {}{}", self.method, self.host, self.path)
+    }
 }
 
 impl FlowTable {
@@ -83,6 +108,12 @@ impl FlowTable {
             }
             None => self.record(&flow),
         });
+        if let Some(request) = &flow.http {
+            // Under the line of its connection's ends; as much as fits.
+            let words = clean(&request.to_string());
+            let room = self.style.width.saturating_sub(INDENT + 2).max(30);
+            let _ = write!(out, "\n{:INDENT$}└ {}", "", fit(&words, room).trim_end());
+        }
         out.push('\n');
         out
     }
@@ -218,6 +249,7 @@ mod tests {
         inbound.path = Path::Proxy;
         (inbound.bytes_sent, inbound.bytes_received, inbound.duration_us) = (1_200, 3_400_000, Some(310));
         let mut audited = samples::full();
+        audited.request = None;
         (audited.verdict, audited.reason, audited.policy) = (Verdict::Audited, None, None);
         audited.destination.pod = Some("checkout-7d9f8c6b5-x2x4z".into());
         let mut failed = samples::plain();
@@ -230,6 +262,7 @@ mod tests {
             r"
 TIME (UTC)   DIR  SOURCE             DESTINATION              PATH        VERDICT   REASON/POLICY        SENT/RCVD  TOOK
 03:04:05.678 out→ shop/cart-0        shop/pay-0:8080          tunnel mTLS denied    shop/pay-callers[0]     5B/17B 5.0ms
+                  └ 403 GET pay/v1/pay/1
 03:04:05.678 in←  10.244.1.2         shop/pay-0:8080          proxy       forwarded no policy            1.2K/3.4M 310µs
 03:04:05.678 out→ shop/cart-0        shop/checko..-x2x4z:8080 tunnel mTLS audited   shop/pay-audit[1]       5B/17B 5.0ms
 03:04:05.678 out→ shop/cart-0        shop/pay:8080            tunnel      failed    upstream_unreachable     0B/0B     -

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     filter::FlowView,
-    record::{Direction, FlowRecord, Path, Peer, PolicyRef, Reason, TlsInfo, Verdict},
+    record::{Direction, FlowRecord, Path, Peer, PolicyRef, Reason, RequestInfo, TlsInfo, Verdict},
 };
 use crate::addr;
 
@@ -34,6 +34,7 @@ pub(super) struct Packed {
     duration_us: u64,
     rtt_us: u32,
     retransmits: u32,
+    request: Option<Box<RequestInfo>>,
     trace_id: Option<Arc<str>>,
 }
 
@@ -83,7 +84,7 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// An estimate of the memory that shared parts and trace ids take, in bytes.
+    /// An estimate of the memory that shared parts and trace ids and requests take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -105,7 +106,7 @@ impl Shelf {
             tls: record.tls,
             judged_here: record.judged_here,
         };
-        self.bytes += trace_bytes(&record.trace_id);
+        self.bytes += trace_bytes(&record.trace_id) + request_bytes(record.request.as_deref());
         let since_epoch = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Packed {
             time: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
@@ -120,6 +121,7 @@ impl Shelf {
             duration_us: record.duration_us.map_or(0, |us| us.saturating_add(1)),
             rtt_us: record.rtt_us.map_or(0, |us| us.saturating_add(1)),
             retransmits: record.retransmits.map_or(0, |count| count.saturating_add(1)),
+            request: record.request,
             trace_id: record.trace_id,
         }
     }
@@ -148,6 +150,7 @@ impl Shelf {
             duration_us: packed.duration_us.checked_sub(1),
             rtt_us: packed.rtt_us.checked_sub(1),
             retransmits: packed.retransmits.checked_sub(1),
+            request: packed.request.clone(),
             trace_id: packed.trace_id.clone(),
             judged_here: outcome.judged_here,
         }
@@ -155,7 +158,8 @@ impl Shelf {
 
     /// Forgets a packed record, and what only it needed.
     pub(super) fn release(&mut self, packed: Packed) {
-        self.bytes = self.bytes.saturating_sub(trace_bytes(&packed.trace_id));
+        let own = trace_bytes(&packed.trace_id) + request_bytes(packed.request.as_deref());
+        self.bytes = self.bytes.saturating_sub(own);
         give_back(&mut self.peers, &mut self.bytes, packed.source, peer_bytes);
         give_back(&mut self.peers, &mut self.bytes, packed.destination, peer_bytes);
         give_back(&mut self.outcomes, &mut self.bytes, packed.outcome, outcome_bytes);
@@ -198,6 +202,17 @@ fn trace_bytes(trace_id: &Option<Arc<str>>) -> usize {
     text_bytes(trace_id)
 }
 
+fn request_bytes(request: Option<&RequestInfo>) -> usize {
+    let of_http = |request: &RequestInfo| {
+        let http = &request.http;
+        size_of::<RequestInfo>() + http.method.len() + http.host.len() + http.path.len() + 3 * 16
+    };
+    let of_grpc = |request: &RequestInfo| {
+        request.grpc.as_ref().map_or(0, |grpc| grpc.service.len() + grpc.method.len() + 2 * 16)
+    };
+    request.map_or(0, |request| of_http(request) + of_grpc(request))
+}
+
 fn peer_bytes(peer: &Peer) -> usize {
     let texts =
         [&peer.namespace, &peer.pod, &peer.workload, &peer.service, &peer.service_account, &peer.identity];
@@ -229,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_packed_record_is_small() {
-        assert!(size_of::<Packed>() <= 136, "{}", size_of::<Packed>());
+        assert!(size_of::<Packed>() <= 144, "{}", size_of::<Packed>());
     }
 
     #[test]

@@ -95,7 +95,43 @@ pub struct TlsInfo {
     pub peer: Option<Arc<str>>,
 }
 
-/// What happened to one connection. Absent fields are left out of the JSON form.
+/// One request, where layer 7 is on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RequestInfo {
+    /// What was asked and answered.
+    pub http: HttpInfo,
+    /// The same as gRPC says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcInfo>,
+}
+
+/// A call of gRPC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrpcInfo {
+    /// `package.Service`.
+    pub service: Arc<str>,
+    /// Its method.
+    pub method: Arc<str>,
+    /// `grpc-status` (google.rpc.Code); absent when none came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// What HTTP says of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpInfo {
+    /// The method, as sent.
+    pub method: Arc<str>,
+    /// The host that it was for, without a port, in lower case.
+    pub host: Arc<str>,
+    /// The path without its query, cut where it is long.
+    pub path: Arc<str>,
+    /// The status of the answer; absent when none came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// What happened to one connection, or to one request on it. Absent fields are left out of the JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FlowRecord {
     /// When the connection ended (RFC 3339, microseconds, UTC).
@@ -109,7 +145,7 @@ pub struct FlowRecord {
     pub source: Peer,
     /// To whom.
     pub destination: Peer,
-    /// `tcp`.
+    /// `tcp`, `http/1.1`, `http/2` or `grpc`.
     pub protocol: &'static str,
     /// How the bytes travelled.
     pub path: Path,
@@ -146,6 +182,9 @@ pub struct FlowRecord {
     /// Segments sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u32>,
+    /// The request; in the JSON form its parts stand beside the others, as `http` and `grpc`.
+    #[serde(flatten)]
+    pub request: Option<Box<RequestInfo>>,
     /// W3C trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Arc<str>>,
@@ -186,6 +225,7 @@ impl FlowRecord {
             duration_us: None,
             rtt_us: None,
             retransmits: None,
+            request: None,
             trace_id: None,
             judged_here: false,
         }
@@ -266,6 +306,11 @@ pub(crate) mod samples {
         (record.bytes_sent, record.bytes_received) = (5, 17);
         (record.connect_us, record.duration_us) = (Some(310), Some(5021));
         (record.rtt_us, record.retransmits) = (Some(40), Some(0));
+        let (method, host, path) = ("GET".into(), "pay".into(), "/v1/pay/1".into());
+        record.request = Some(Box::new(RequestInfo {
+            http: HttpInfo { method, host, path, status: Some(403) },
+            grpc: Some(GrpcInfo { service: "v1.pay".into(), method: "1".into(), status: Some(7) }),
+        }));
         record.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
         record
     }
@@ -300,7 +345,9 @@ mod tests {
                 "version": "1.3", "group": "X25519MLKEM768", "peer": "spiffe://cluster.local/ns/shop/sa/pay",
             },
             "bytes_sent": 5, "bytes_received": 17, "connect_us": 310, "duration_us": 5021, "rtt_us": 40,
-            "retransmits": 0, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "retransmits": 0, "http": {"method": "GET", "host": "pay", "path": "/v1/pay/1", "status": 403},
+            "grpc": {"service": "v1.pay", "method": "1", "status": 7},
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         });
         assert_eq!(serde_json::to_value(samples::full()).expect("JSON"), expected);
     }

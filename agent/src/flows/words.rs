@@ -116,6 +116,8 @@ words! {
         LimitReached = "limit_reached",
         /// No agent was there to take the connection.
         AgentUnavailable = "agent_unavailable",
+        /// What came was no good HTTP.
+        HttpMalformed = "http_malformed",
         /// One end reset the connection.
         Reset = "reset",
         /// The agent was stopping and its time to drain was over.

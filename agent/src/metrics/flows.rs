@@ -12,6 +12,7 @@ pub use super::istio::ClusterNames;
 use super::{
     Counter, Gauge, Metrics, catalogue,
     istio::TcpMetrics,
+    requests::RequestMetrics,
     series::{MOST_SERIES, Series},
 };
 use crate::flows::record::{FlowRecord, PolicyRef, Verdict};
@@ -20,6 +21,7 @@ use crate::flows::record::{FlowRecord, PolicyRef, Verdict};
 #[derive(Clone, Debug)]
 pub struct FlowMetrics {
     tcp: Arc<Mutex<TcpMetrics>>,
+    requests: Arc<Mutex<RequestMetrics>>,
     flows: Arc<Series<Counter>>,
     live: Arc<Series<Gauge>>,
     verdicts: Arc<Series<Counter>>,
@@ -35,6 +37,10 @@ pub struct FlowMetrics {
 impl FlowMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics, names: ClusterNames) -> Self {
+        let requests = Arc::new(Mutex::new(RequestMetrics::new(names.clone(), MOST_SERIES)));
+        let (counted, refused) = (requests.clone(), requests.clone());
+        metrics.read(&catalogue::REQUESTS, move || lock(&counted).samples());
+        metrics.also_refused("istio_requests", move || lock(&refused).refused());
         let tcp = Arc::new(Mutex::new(TcpMetrics::new(names, MOST_SERIES)));
         for definition in [
             &catalogue::TCP_OPENED,
@@ -51,6 +57,7 @@ impl FlowMetrics {
         let lost = metrics.counters(&catalogue::FLOWS_LOST);
         Self {
             tcp,
+            requests,
             flows: metrics.counters(&catalogue::FLOWS),
             live: metrics.gauges(&catalogue::CONNECTIONS),
             verdicts: metrics.counters(&catalogue::POLICY_VERDICTS),
@@ -77,8 +84,14 @@ impl FlowMetrics {
         }
     }
 
-    /// A connection that was never announced has ended, or was refused.
+    /// A connection that was never announced has ended, or was refused; or a request was answered.
     pub fn whole(&self, flow: &FlowRecord) {
+        if flow.request.is_some() {
+            lock(&self.requests).count(flow, Instant::now());
+            self.judged(flow);
+            self.counted(flow);
+            return;
+        }
         lock(&self.tcp).opened(flow, Instant::now());
         self.judged(flow);
         self.ended(flow);
@@ -90,6 +103,10 @@ impl FlowMetrics {
 
     fn ended(&self, flow: &FlowRecord) {
         lock(&self.tcp).closed(flow, Instant::now());
+        self.counted(flow);
+    }
+
+    fn counted(&self, flow: &FlowRecord) {
         let reason = flow.reason.map_or("", |reason| reason.word());
         self.flows.with(&[flow.direction.word(), flow.path.word(), flow.verdict.word(), reason]).inc();
     }
@@ -129,8 +146,8 @@ fn policy_label(policy: &PolicyRef) -> String {
     }
 }
 
-fn lock(tcp: &Mutex<TcpMetrics>) -> std::sync::MutexGuard<'_, TcpMetrics> {
-    tcp.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(series: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    series.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -203,9 +220,12 @@ mod tests {
     #[test]
     fn every_istio_metric_is_served_under_its_exact_name() {
         let metrics = Metrics::new("0");
-        FlowMetrics::new(&metrics, ClusterNames::default()).whole(&judged());
+        let flows = FlowMetrics::new(&metrics, ClusterNames::default());
+        flows.whole(&judged());
+        flows.whole(&FlowRecord { request: None, ..judged() });
         let text = metrics.text();
         for name in [
+            "istio_requests_total",
             "istio_tcp_connections_opened_total",
             "istio_tcp_connections_closed_total",
             "istio_tcp_connections_failed_total",

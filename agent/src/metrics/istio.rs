@@ -13,7 +13,7 @@ use std::{
 use super::{Sample, catalogue, catalogue::Definition};
 use crate::flows::record::{Canonical, Direction, FlowRecord, Peer, Reason, Verdict};
 
-const IDLE: Duration = Duration::from_secs(3600);
+pub(super) const IDLE: Duration = Duration::from_secs(3600);
 const SWEEP_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN: &str = "unknown";
 
@@ -43,13 +43,28 @@ pub(super) struct TcpMetrics {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     reporter: Direction,
     source: PeerKey,
     destination: PeerKey,
     service: Option<Arc<str>>,
+    protocol: &'static str,
     response_flags: &'static str,
     mutual_tls: bool,
+}
+
+impl Key {
+    pub(super) fn new(flow: &FlowRecord, protocol: &'static str, response_flags: &'static str) -> Self {
+        Self {
+            reporter: flow.direction,
+            source: PeerKey::new(&flow.source),
+            destination: PeerKey::new(&flow.destination),
+            service: flow.destination.service.clone(),
+            protocol,
+            response_flags,
+            mutual_tls: flow.tls.is_some(),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -113,14 +128,7 @@ impl TcpMetrics {
     }
 
     fn count(&mut self, flow: &FlowRecord, flags: &'static str, now: Instant, add: impl FnOnce(&mut Counts)) {
-        let key = Key {
-            reporter: flow.direction,
-            source: PeerKey::new(&flow.source),
-            destination: PeerKey::new(&flow.destination),
-            service: flow.destination.service.clone(),
-            response_flags: flags,
-            mutual_tls: flow.tls.is_some(),
-        };
+        let key = Key::new(flow, "tcp", flags);
         if let Some(counts) = self.series.get_mut(&key) {
             counts.touched = now;
             add(counts);
@@ -157,7 +165,7 @@ impl PeerKey {
 }
 
 /// The words of Istio ambient's node proxy: `DENY`, `CONNECT`, or `-` for none.
-fn response_flags(flow: &FlowRecord) -> &'static str {
+pub(super) fn response_flags(flow: &FlowRecord) -> &'static str {
     match (flow.verdict, flow.reason) {
         (Verdict::Denied, _) | (_, Some(Reason::NoLongerAllowed)) => "DENY",
         (Verdict::Failed, _) => "CONNECT",
@@ -166,7 +174,7 @@ fn response_flags(flow: &FlowRecord) -> &'static str {
 }
 
 /// Label values in the order of [`catalogue::ISTIO_LABELS`].
-fn labels(key: &Key, names: &ClusterNames) -> Vec<String> {
+pub(super) fn labels(key: &Key, names: &ClusterNames) -> Vec<String> {
     let reporter = match key.reporter {
         Direction::Outbound => "source",
         Direction::Inbound => "destination",
@@ -181,7 +189,7 @@ fn labels(key: &Key, names: &ClusterNames) -> Vec<String> {
         }
         None => [UNKNOWN; 3].map(String::from),
     });
-    labels.push("tcp".into());
+    labels.push(key.protocol.into());
     labels.push(key.response_flags.into());
     labels.push(if key.mutual_tls { "mutual_tls" } else { "none" }.into());
     labels

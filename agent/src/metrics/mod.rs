@@ -9,6 +9,7 @@ pub mod flows;
 mod istio;
 mod process;
 pub mod readiness;
+mod requests;
 pub mod series;
 pub mod server;
 

@@ -4,6 +4,7 @@
 //! Entry points: [`tunnel`] for a session, [`plaintext`] for a connection.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     os::fd::AsFd,
     rc::Rc,
@@ -16,7 +17,9 @@ use tokio::net::TcpStream;
 use super::{
     context::{Context, Worker, count},
     copy::{self, Counters},
-    dial, judge,
+    dial,
+    http::inbound as http,
+    judge,
     live::{Guard, Subject},
     outcome::{self, Outcome},
     pod::LocalPod,
@@ -26,7 +29,7 @@ use crate::{
     addr::{ClientAddr, EndpointAddr},
     flows::record::{Direction, FlowRecord, Path, PolicyRef, Reason, TlsInfo, Verdict},
     identity::Identity,
-    policy::Decision,
+    policy::{ConnectionDecision, Decision},
     state::{
         Snapshot,
         model::{Mtls, Workload},
@@ -126,6 +129,36 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
             return finish(&context, record, began, outcome);
         }
     };
+    if guard.looks_at_requests {
+        let mut stream = match incoming.accept() {
+            Ok(stream) => stream,
+            Err(error) => return finish(&context, record, began, outcome::of_tunnel_error(&error)),
+        };
+        context.recorder.opened(&record);
+        let requests = arrival.requests(&record, &guard);
+        let carried = tokio::select! {
+            carried = requests.over_tunnel(&mut stream) => Ok(carried),
+            ending = guard.entry.ended() => Err(ending),
+        };
+        let outcome = match carried {
+            Ok(carried) => {
+                (record.bytes_sent, record.bytes_received) = carried.bytes;
+                record.protocol = carried.protocol;
+                if carried.outcome != Outcome::forwarded() {
+                    stream.reset();
+                }
+                carried.outcome
+            }
+            Err(ending) => {
+                match ending.reason {
+                    Reason::NoLongerAllowed => stream.withdraw(),
+                    _ => stream.reset(),
+                }
+                outcome::of_ending(&ending)
+            }
+        };
+        return close(&context, record, began, outcome);
+    }
     let mut app = match arrival.dial().await {
         Ok(app) => app,
         Err(error) => {
@@ -183,6 +216,22 @@ pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpSt
             return finish(&context, record, began, refused.0);
         }
     };
+    if guard.looks_at_requests {
+        context.recorder.opened(&record);
+        let requests = arrival.requests(&record, &guard);
+        let outcome = tokio::select! {
+            carried = requests.in_plaintext(&mut client) => {
+                (record.bytes_sent, record.bytes_received) = carried.bytes;
+                record.protocol = carried.protocol;
+                carried.outcome
+            }
+            ending = guard.entry.ended() => outcome::of_ending(&ending),
+        };
+        if outcome != Outcome::forwarded() {
+            let _ = copy::reset(&client);
+        }
+        return close(&context, record, began, outcome);
+    }
     let mut app = match arrival.dial().await {
         Ok(app) => app,
         Err(error) => {
@@ -227,15 +276,18 @@ impl Arrival<'_> {
             let refusal = Refusal::new(RefusalStatus::Unauthorized, Reason::PlaintextRefused.word());
             return Err(Box::new((Outcome::denied(Reason::PlaintextRefused, words, None), refusal)));
         }
-        let decision = self.decide(snapshot, workload);
-        record.judged_here = true;
-        record.policy = decision.by.as_ref().map(PolicyRef::from);
-        record.audit = decision.audit.first().map(PolicyRef::from);
-        if !decision.allowed {
-            return Err(denied(&decision));
-        }
-        if record.audit.is_some() {
-            record.verdict = Verdict::Audited;
+        let decided = self.decide(snapshot, workload);
+        let looks_at_requests = decided == ConnectionDecision::PerRequest;
+        if let ConnectionDecision::Allowed(decision) | ConnectionDecision::Denied(decision) = decided {
+            record.judged_here = true;
+            record.policy = decision.by.as_ref().map(PolicyRef::from);
+            record.audit = decision.audit.first().map(PolicyRef::from);
+            if !decision.allowed {
+                return Err(denied(&decision));
+            }
+            if record.audit.is_some() {
+                record.verdict = Verdict::Audited;
+            }
         }
         let Some(place) = self.pod.place() else {
             count(&self.worker.context.counters.limited);
@@ -243,16 +295,32 @@ impl Arrival<'_> {
             let outcome = Outcome::failed(Reason::LimitReached, "the pod has too many connections");
             return Err(Box::new((outcome, refusal)));
         };
+        let by_request = Rc::new(Cell::new(looks_at_requests));
         let guard = self.worker.live.enter(Subject::Inbound {
             pod: self.pod.clone(),
             source: self.source.clone(),
             address: self.peer.ip(),
             port: self.authority.port(),
+            by_request: by_request.clone(),
         });
-        Ok((Admitted { guard, _place: place }, Counters::default()))
+        Ok((Admitted { guard, looks_at_requests, by_request, _place: place }, Counters::default()))
     }
 
-    fn decide(&self, snapshot: &Snapshot, workload: &Workload) -> Decision {
+    /// The same connection, to be judged request by request.
+    fn requests(&self, record: &FlowRecord, admitted: &Admitted) -> http::Inbound<'_> {
+        http::Inbound {
+            worker: self.worker,
+            pod: self.pod,
+            source: self.source.as_ref(),
+            peer: self.peer,
+            authority: self.authority,
+            record: record.clone(),
+            by_request: admitted.by_request.clone(),
+            decided: Cell::new(None),
+        }
+    }
+
+    fn decide(&self, snapshot: &Snapshot, workload: &Workload) -> ConnectionDecision {
         judge::inbound(snapshot, workload, self.source.as_ref(), self.peer.ip(), self.authority.port())
     }
 
@@ -267,6 +335,10 @@ impl Arrival<'_> {
 
 struct Admitted {
     guard: Guard,
+    /// Whether policy has to see each request.
+    looks_at_requests: bool,
+    /// Whether it does; changed when the connection turns out to carry none.
+    by_request: Rc<Cell<bool>>,
     _place: super::pod::Place,
 }
 

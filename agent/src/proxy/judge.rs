@@ -8,23 +8,23 @@ use super::live::{Ending, Subject};
 use crate::{
     flows::record::Reason,
     identity::Identity,
-    policy::{Decision, Request, Source, SourceAddress},
+    policy::{ConnectionDecision, Request, Source, SourceAddress},
     state::{
         Snapshot,
         model::{Mtls, Workload},
     },
 };
 
-/// What is decided about a connection to `workload`.
+/// What is decided about a connection to `workload`, before any request on it.
 pub fn inbound(
     snapshot: &Snapshot,
     workload: &Workload,
     source: Option<&Identity>,
     address: IpAddr,
     port: u16,
-) -> Decision {
+) -> ConnectionDecision {
     let source = Source { identity: source, address: SourceAddress::Address(address) };
-    snapshot.applicable(workload).decide(&Request { source, port, http: None })
+    snapshot.applicable(workload).decide_connection(source, port)
 }
 
 /// Why a live connection has to end under `snapshot`; `None` when it may go on.
@@ -41,7 +41,7 @@ pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
             }
         }
         Subject::Outbound { destination: None, .. } => None,
-        Subject::Inbound { pod, source, address, port } => {
+        Subject::Inbound { pod, source, address, port, by_request } => {
             let workload = snapshot.workload(&pod.key)?;
             if !workload.enrolled {
                 return None;
@@ -49,7 +49,16 @@ pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
             if source.is_none() && workload.mtls == Mtls::Strict {
                 return Some(ending(format!("{} now refuses plaintext", pod.key), None));
             }
-            let decision = inbound(snapshot, workload, source.as_ref(), *address, *port);
+            let decision = match inbound(snapshot, workload, source.as_ref(), *address, *port) {
+                ConnectionDecision::Allowed(decision) | ConnectionDecision::Denied(decision) => decision,
+                ConnectionDecision::PerRequest if by_request.get() => return None,
+                // Nobody looks at its requests, if it has any.
+                ConnectionDecision::PerRequest => {
+                    let source =
+                        Source { identity: source.as_ref(), address: SourceAddress::Address(*address) };
+                    snapshot.applicable(workload).decide(&Request { source, port: *port, http: None })
+                }
+            };
             (!decision.allowed).then(|| {
                 let words = decision.by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
                 ending(format!("no longer allowed{words}"), decision.by)

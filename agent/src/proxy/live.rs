@@ -46,6 +46,8 @@ pub enum Subject {
         address: IpAddr,
         /// To which port.
         port: u16,
+        /// Whether each of its requests is judged for itself.
+        by_request: Rc<Cell<bool>>,
     },
 }
 

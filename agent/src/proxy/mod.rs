@@ -5,6 +5,7 @@
 pub mod context;
 pub mod copy;
 pub mod dial;
+mod http;
 pub mod inbound;
 pub mod judge;
 pub mod live;

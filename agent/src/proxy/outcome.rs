@@ -34,7 +34,7 @@ impl Outcome {
     }
 
     /// Carried, and then ended in an unusual way.
-    fn forwarded_until(reason: Reason, detail: impl Into<Arc<str>>) -> Self {
+    pub(in crate::proxy) fn forwarded_until(reason: Reason, detail: impl Into<Arc<str>>) -> Self {
         Self { reason: Some(reason), detail: Some(detail.into()), ..Self::forwarded() }
     }
 

@@ -5,7 +5,6 @@
 //! network namespace) nor what the streams carry.
 
 mod entry;
-mod options;
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,13 +21,13 @@ use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 use super::{
     error::{Bound, TunnelError},
     headers::ConnectRequest,
+    pool_options::PoolOptions,
     session::{Place, Session, establish},
     stream::Stream,
     tls::{TlsConfigs, TlsInfo},
 };
 use crate::identity::{Credentials, Identity};
 use entry::Entry;
-pub use options::PoolOptions;
 
 /// Whose connections share sessions: never those of two pods, two identities or two destinations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -25,7 +25,7 @@ use super::{
     buffers::Chunk,
     error::TunnelError,
     headers::ConnectRequest,
-    pool::PoolOptions,
+    pool_options::PoolOptions,
     stream::{Stream, StreamSession},
     tls::{ALPN, TlsInfo},
     tls_stream::{Shared, TlsStream, Wire},

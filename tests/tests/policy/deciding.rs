@@ -103,7 +103,7 @@ fn every_tier_narrows_and_any_denial_denies() -> Result<()> {
 }
 
 #[test]
-fn what_only_layer_7_could_tell_fails_safe() -> Result<()> {
+fn what_is_not_http_gets_by_no_rule_about_requests() -> Result<()> {
     let mut world = World::new(&[])?;
     let cart = world.cart.clone();
     let rules = |action: &str, to: serde_json::Value| {
@@ -111,13 +111,13 @@ fn what_only_layer_7_could_tell_fails_safe() -> Result<()> {
         for_servers("layer-7", json!({"action": action, "rules": [{"from": from, "to": [to]}]}))
     };
     world.enforce(&[rules("deny", json!({"methods": ["DELETE"]}))])?;
-    world.expect(&cart, NONE, NONE)?;
+    world.expect_asked(&cart, NONE, NONE)?;
     world.expect(&world.other, ALL, ALL)?;
     world.enforce(&[rules("deny", json!({"ports": [8080], "paths": ["/admin/*"]}))])?;
-    world.expect(&cart, &[8081, 9005], &[8081, 9005])?;
+    world.expect_asked(&cart, &[8081, 9005], &[8081, 9005])?;
     world.enforce(&[rules("allow", json!({"paths": ["/v1/*"]}))])?;
-    world.expect(&cart, NONE, NONE)?;
+    world.expect_asked(&cart, NONE, NONE)?;
     let user = json!({"rules": [{"when": {"user": {"issuers": ["https://issuer.example"]}}}]});
     world.enforce(&[for_servers("layer-7", user)])?;
-    world.expect(&cart, NONE, NONE)
+    world.expect_asked(&cart, NONE, NONE)
 }

@@ -90,6 +90,15 @@ impl World {
     /// Checks that `client` reaches exactly `ports` of the servers that `expected` says, over IPv4 and IPv6:
     /// `(near, pay)`.
     pub(crate) fn expect(&self, client: &Pod, near: &[u16], pay: &[u16]) -> Result<()> {
+        self.expect_with(client, near, pay, Reach::Refused)
+    }
+
+    /// The same where it hangs on requests: the kernel asks the agent, also on one node, and nobody speaks HTTP.
+    pub(crate) fn expect_asked(&self, client: &Pod, near: &[u16], pay: &[u16]) -> Result<()> {
+        self.expect_with(client, near, pay, Reach::Reset)
+    }
+
+    fn expect_with(&self, client: &Pod, near: &[u16], pay: &[u16], closed: Reach) -> Result<()> {
         let targets = self.targets();
         let expected: Vec<Reach> = targets
             .iter()
@@ -98,7 +107,7 @@ impl World {
                 let open = if is_near { near } else { pay }.contains(&target.port());
                 match (open, is_near) {
                     (true, _) => Reach::Open,
-                    (false, true) => Reach::Refused,
+                    (false, true) => closed,
                     (false, false) => Reach::Reset,
                 }
             })

@@ -1,0 +1,226 @@
+//! What a head becomes on its way through: fields that concern one hop go, what apps assert of the way is replaced.
+//!
+//! Entry points: [`request`], [`response`], [`answer`]. RFC 9110 §7.6.1, RFC 9112 §9. Pure: heads in, bytes out.
+
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::{
+    body::put_field,
+    message::{Framing, RequestHead, ResponseHead, Version, names, options},
+};
+use crate::identity::Identity;
+
+/// Fields of one hop that need not be named in `Connection` to be it.
+const HOP_BY_HOP: [&str; 7] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "upgrade",
+];
+
+/// Who is in front of us, as far as it is proved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client<'a> {
+    pub(super) address: IpAddr,
+    pub(super) identity: Option<&'a Identity>,
+}
+
+/// Whether only Weir says this of a request: an app that could set it could pretend.
+pub(super) fn is_asserted(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-") || name == "forwarded" || name.starts_with("x-weir-")
+}
+
+/// What Weir says of a request.
+pub(super) fn asserted(client: Client<'_>) -> impl Iterator<Item = (&'static str, String)> {
+    let identity = client.identity.map(|identity| ("x-forwarded-client-cert", format!("URI={identity}")));
+    [("x-forwarded-for", client.address.to_string()), ("x-forwarded-proto", "http".to_owned())]
+        .into_iter()
+        .chain(identity)
+}
+
+/// Words of ours as a field's value; a name from an object could have any character.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+/// The protocol that both ends want to change to, where they do (RFC 9110 §7.8).
+pub(super) fn upgrade(fields: &HeaderMap) -> Option<&http::HeaderValue> {
+    fields.get(header::UPGRADE).filter(|_| names(fields, "upgrade"))
+}
+
+/// Writes a request for the next hop.
+pub(super) fn request(head: &RequestHead, client: Client<'_>, out: &mut BytesMut) {
+    out.put_slice(head.method.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(head.target.as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    put_field("host", head.authority.as_bytes(), out);
+    let keep = |name: &HeaderName| !(name == header::HOST || is_asserted(name));
+    end_to_end(&head.fields, keep, out);
+    // Trailers are passed on, whoever asked for them (RFC 9110 §10.1.4).
+    if head.fields.get_all(header::TE).iter().any(|value| value.as_bytes().starts_with(b"trailers")) {
+        out.put_slice(b"te: trailers\r\n");
+    }
+    match upgrade(&head.fields) {
+        Some(protocol) => {
+            out.put_slice(b"connection: upgrade\r\n");
+            put_field("upgrade", protocol.as_bytes(), out);
+        }
+        None => put_framing(head.framing, out),
+    }
+    for (name, value) in asserted(client) {
+        put_field(name, value.as_bytes(), out);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Writes a response for the client. `last` says that the connection ends with it.
+pub(super) fn response(
+    head: &ResponseHead,
+    framing: Framing,
+    (version, last): (Version, bool),
+    out: &mut BytesMut,
+) {
+    put_status(head.status, out);
+    end_to_end(&head.fields, |_| true, out);
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    match upgrade(&head.fields) {
+        Some(protocol) if switches => {
+            out.put_slice(b"connection: upgrade\r\n");
+            put_field("upgrade", protocol.as_bytes(), out);
+        }
+        _ => {
+            if framing == Framing::Chunked {
+                put_framing(framing, out);
+            } else if let Some(length) = head.fields.get(header::CONTENT_LENGTH) {
+                // Also where there is no body: it says how long it would have been.
+                put_field("content-length", length.as_bytes(), out);
+            }
+            if last && !head.status.is_informational() {
+                out.put_slice(b"connection: close\r\n");
+            } else if version == Version::Http10 && !head.status.is_informational() {
+                out.put_slice(b"connection: keep-alive\r\n");
+            }
+        }
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Writes an answer of our own, with `fields` and a line of text as its body.
+pub(super) fn answer(
+    status: StatusCode,
+    fields: &[(&str, &str)],
+    text: &str,
+    with_body: bool,
+    last: bool,
+) -> BytesMut {
+    let mut out = BytesMut::new();
+    put_status(status, &mut out);
+    for (name, value) in fields {
+        put_field(name, printable(value).as_bytes(), &mut out);
+    }
+    put_field("content-type", b"text/plain", &mut out);
+    put_field("content-length", (text.len() + 1).to_string().as_bytes(), &mut out);
+    if last {
+        out.put_slice(b"connection: close\r\n");
+    }
+    out.put_slice(b"\r\n");
+    if with_body {
+        out.put_slice(text.as_bytes());
+        out.put_slice(b"\n");
+    }
+    out
+}
+
+fn put_status(status: StatusCode, out: &mut BytesMut) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(status.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+fn put_framing(framing: Framing, out: &mut BytesMut) {
+    match framing {
+        Framing::Length(length) => put_field("content-length", length.to_string().as_bytes(), out),
+        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Empty | Framing::UntilClose => {}
+    }
+}
+
+/// Writes the fields that are for the far end and that `keep` keeps.
+fn end_to_end(fields: &HeaderMap, keep: impl Fn(&HeaderName) -> bool, out: &mut BytesMut) {
+    let named: Vec<&str> = options(fields).collect();
+    for (name, value) in fields {
+        let framing = name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING;
+        let of_hop = HOP_BY_HOP.contains(&name.as_str())
+            || named.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()));
+        if !framing && !of_hop && keep(name) {
+            put_field(name.as_str(), value.as_bytes(), out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::parse, *};
+
+    fn forwarded(text: &str) -> String {
+        let (head, _) = parse::request(text.as_bytes()).expect("good").expect("whole");
+        let identity: Identity = "spiffe://cluster.local/ns/shop/sa/cart".parse().expect("an identity");
+        let mut out = BytesMut::new();
+        let client = Client { address: IpAddr::from([10, 244, 1, 2]), identity: Some(&identity) };
+        request(&head, client, &mut out);
+        let (_, taken) = parse::request(&out).expect("our own is good").expect("and whole");
+        assert_eq!(taken, out.len());
+        String::from_utf8(out.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn fields_of_one_hop_go_and_the_rest_stays() {
+        let text = "GET /a?b HTTP/1.1\r\nHost: pay\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\
+                    Proxy-Connection: a\r\nProxy-Authorization: b\r\nAccept: */*\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n";
+        assert_eq!(
+            forwarded(text),
+            "GET /a?b HTTP/1.1\r\nhost: pay\r\naccept: */*\r\ncookie: a=1\r\ncookie: b=2\r\nte: trailers\r\n\
+             x-forwarded-for: 10.244.1.2\r\nx-forwarded-proto: http\r\n\
+             x-forwarded-client-cert: URI=spiffe://cluster.local/ns/shop/sa/cart\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_an_app_asserts_of_the_way_is_replaced() {
+        let text = "POST / HTTP/1.1\r\nHost: pay\r\nX-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nx-forwarded-client-cert: URI=a\r\n\
+                    X-Forwarded-Anything: b\r\nX-Weir-User: root\r\nContent-Length: 3\r\n\r\n";
+        let forwarded = forwarded(text);
+        for lie in ["1.1.1.1", "URI=a", "anything", "root"] {
+            assert!(!forwarded.contains(lie), "{forwarded}");
+        }
+        assert!(forwarded.contains("content-length: 3\r\n"), "{forwarded}");
+    }
+
+    #[test]
+    fn a_change_of_protocol_is_passed_on() {
+        let text = "GET /chat HTTP/1.1\r\nHost: pay\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let forwarded = forwarded(text);
+        assert!(forwarded.contains("connection: upgrade\r\nupgrade: websocket\r\n"), "{forwarded}");
+        // Without the option the field is of a hop that ended with us.
+        assert!(!super::tests::forwarded(&text.replace(", Upgrade", "")).contains("websocket"));
+    }
+
+    #[test]
+    fn nothing_can_be_put_into_an_answer_of_ours() {
+        let answer =
+            answer(StatusCode::FORBIDDEN, &[("weir-denied-by", "a\r\nset-cookie: b")], "denied", true, false);
+        let (head, taken) = parse::response(&answer).expect("good").expect("whole");
+        assert_eq!((head.status, head.fields.get("set-cookie")), (StatusCode::FORBIDDEN, None));
+        assert_eq!(&answer[taken..], b"denied\n");
+    }
+}

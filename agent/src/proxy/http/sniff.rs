@@ -1,0 +1,71 @@
+//! What a client's first bytes are.
+//!
+//! Entry point: [`sniff`]. Pure.
+
+/// What a connection speaks, by its client's first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// A method, and what follows one.
+    Http1,
+    /// The preface of HTTP/2 (RFC 9113 §3.4).
+    Http2,
+    /// Anything else, TLS too.
+    Other,
+}
+
+/// First bytes of a connection that speaks HTTP/2.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest method that is looked for.
+const METHOD: usize = 32;
+
+/// Says what `bytes` begin; `None` while they could be more than one thing.
+pub(super) fn sniff(bytes: &[u8]) -> Option<Protocol> {
+    if bytes.starts_with(PREFACE) {
+        return Some(Protocol::Http2);
+    }
+    if PREFACE.starts_with(bytes) {
+        return None;
+    }
+    // An empty line in front of a request is usual enough.
+    let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || b"-_".contains(byte)).count();
+    match bytes.get(method) {
+        Some(b' ') if method > 0 => match bytes.get(method + 1) {
+            Some(b'/' | b'*' | b'h' | b'H') => Some(Protocol::Http1),
+            Some(_) => Some(Protocol::Other),
+            None => None,
+        },
+        None if method <= METHOD => None,
+        _ => Some(Protocol::Other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_tell_what_is_spoken_as_soon_as_they_can() {
+        for (bytes, protocol) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Some(Protocol::Http1)),
+            (b"\r\nGET /", Some(Protocol::Http1)),
+            (b"OPTIONS *", Some(Protocol::Http1)),
+            (b"M-SEARCH * ", Some(Protocol::Http1)),
+            (b"GET http://a/", Some(Protocol::Http1)),
+            (b"GE", None),
+            (b"GET ", None),
+            (b"", None),
+            (b"PRI * HT", None),
+            (PREFACE, Some(Protocol::Http2)),
+            (b"PRI /", Some(Protocol::Http1)),
+            (b"\x16\x03\x01", Some(Protocol::Other)),
+            (b"SSH-2.0-OpenSSH\r\n", Some(Protocol::Other)),
+            (b"EHLO a\r\n", Some(Protocol::Other)),
+            (b"get / HTTP/1.1", Some(Protocol::Other)),
+            (b" GET /", Some(Protocol::Other)),
+            (&[b'A'; 40], Some(Protocol::Other)),
+        ] {
+            assert_eq!(sniff(bytes), protocol, "{}", bytes.escape_ascii());
+        }
+    }
+}

@@ -85,11 +85,12 @@ pub(in super::super) struct Paths {
 impl Paths {
     /// Whether `path`, normalised, is one of them.
     pub(super) fn has(&self, path: &str) -> bool {
-        let folded = Folded::new(path);
-        self.any
-            || self.exact.has(folded.clone())
-            || self.below.has(folded.clone())
-            || self.endings.has(folded)
+        // Most paths have no escapes, and then there is nothing to fold.
+        self.any || if path.contains('%') { self.hold(Folded::new(path)) } else { self.hold(path.bytes()) }
+    }
+
+    fn hold(&self, path: impl DoubleEndedIterator<Item = u8> + Clone) -> bool {
+        self.exact.has(path.clone()) || self.below.has(path.clone()) || self.endings.has(path)
     }
 
     /// Whether there is no path that is none of them.

@@ -10,6 +10,7 @@ pub mod known;
 mod listeners;
 mod rejudge;
 mod rules;
+mod services;
 pub mod verdicts;
 mod virtual_port;
 

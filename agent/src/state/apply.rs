@@ -359,10 +359,7 @@ impl State {
         if self.view.routes.get(key).map(|old| &**old) == new.as_ref() {
             return;
         }
-        match new {
-            Some(new) => self.view.routes.insert(key.clone(), Arc::new(new)),
-            None => self.view.routes.remove(key),
-        };
+        self.view.put_routes(key, new.map(Arc::new));
         marks.changes.insert(Change::Routes(key.clone()));
     }
 

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub(super) service_addresses: Claims,
     /// Of the Services that some route names as a parent.
     pub(super) routes: imbl::OrdMap<NamespacedName, Arc<ServiceRoutes>>,
+    /// The Services that have consumer routes, by the namespace of the clients; none is empty.
+    pub(super) consumed_by: imbl::OrdMap<Arc<str>, imbl::OrdSet<NamespacedName>>,
     pub(super) nodes: imbl::OrdMap<Arc<str>, Arc<Node>>,
     pub(super) policies: PolicyIndex,
     pub(super) policies_version: u64,
@@ -71,6 +73,7 @@ impl Snapshot {
             services: Default::default(),
             service_addresses: Default::default(),
             routes: Default::default(),
+            consumed_by: Default::default(),
             nodes: Default::default(),
             policies,
             policies_version: 0,
@@ -254,6 +257,7 @@ impl Snapshot {
             && self.services.is_empty()
             && self.service_addresses.is_empty()
             && self.routes.is_empty()
+            && self.consumed_by.is_empty()
             && self.nodes.is_empty()
             && self.policies.is_empty()
             && self.authentications.is_empty()

@@ -9,7 +9,7 @@ use std::{
 
 use weir_common::{Address, Endpoint, endpoint};
 
-use super::Reconciler;
+use super::{Reconciler, services};
 use crate::{
     addr::octets,
     state::{Change, model::NamespacedName},
@@ -18,23 +18,13 @@ use crate::{
 impl Reconciler {
     /// Writes what `changes` are about.
     pub(super) fn refresh_destinations(&mut self, changes: &[Change]) {
-        let mut services: BTreeSet<NamespacedName> = BTreeSet::new();
+        let mut services = self.clients.update(&self.snapshot, &self.options.node);
+        services.extend(services::touched(&self.snapshot, changes));
         for change in changes {
             match change {
-                Change::Workload(key) => {
-                    self.refresh_workload(key);
-                    if let Some(workload) = self.snapshot.workload(key) {
-                        let of = |name: &std::sync::Arc<str>| {
-                            NamespacedName::new(key.namespace.clone(), name.clone())
-                        };
-                        services.extend(workload.services.iter().map(of));
-                    }
-                }
-                Change::Service(key) => {
-                    services.insert(key.clone());
-                }
+                Change::Workload(key) => self.refresh_workload(key),
                 Change::Node(_) => self.refresh_node_addresses(),
-                Change::Policies | Change::Routes(_) | Change::Traffic(_) => {}
+                Change::Service(_) | Change::Policies | Change::Routes(_) | Change::Traffic(_) => {}
             }
         }
         for key in services {
@@ -50,6 +40,7 @@ impl Reconciler {
 
     /// Writes every workload and service.
     pub(super) fn refresh_everywhere(&mut self) {
+        self.clients.update(&self.snapshot, &self.options.node);
         let mut workloads: BTreeSet<NamespacedName> = self.addresses.keys().cloned().collect();
         workloads.extend(self.snapshot.workloads().map(|workload| workload.key.clone()));
         for key in workloads {

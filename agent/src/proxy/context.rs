@@ -3,7 +3,8 @@
 //! Entry points: [`Context`] for the node, [`Worker`] for one core.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    hash::{BuildHasher, Hasher, RandomState},
     rc::Rc,
     sync::{
         Arc,
@@ -22,7 +23,9 @@ use crate::{
     flows::Recorder,
     identity::Credentials,
     state::Snapshot,
+    traffic::{Random, Registry},
     tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
+    users::Authenticator,
 };
 
 /// Connections whose end leaves too little to give back.
@@ -86,6 +89,10 @@ pub struct Context {
     pub certificates: Certificates,
     /// Takes flow records.
     pub recorder: Recorder,
+    /// Verifies the tokens of requests.
+    pub authenticator: Authenticator,
+    /// What workers have in common about Services.
+    pub traffic: Registry,
     /// Makes sockets inside pods' namespaces.
     pub sockets: SocketMaker,
     /// How the proxy behaves.
@@ -104,6 +111,8 @@ pub struct Worker {
     pub live: Rc<Live>,
     /// TLS configurations of sessions from other nodes.
     pub tls: TlsConfigs,
+    /// Its own chance.
+    pub random: RefCell<Random>,
     stopping: watch::Sender<bool>,
     /// Most connections at once since memory was last given back.
     most: Cell<usize>,
@@ -119,6 +128,7 @@ impl Worker {
             pool,
             live: Rc::default(),
             tls: TlsConfigs::default(),
+            random: RefCell::new(Random::seeded(seed())),
             stopping: watch::Sender::new(false),
             most: Cell::default(),
             published: Cell::default(),
@@ -178,6 +188,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// A number of which nobody knows what it is: what hash tables are protected with.
+pub fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Adds one.

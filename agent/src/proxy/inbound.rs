@@ -316,7 +316,7 @@ impl Arrival<'_> {
             authority: self.authority,
             record: record.clone(),
             by_request: admitted.by_request.clone(),
-            decided: Cell::new(None),
+            ends: Rc::default(),
         }
     }
 

@@ -113,6 +113,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         certificates: certificates.clone(),
         recorder: recorder.clone(),
         authenticator: Authenticator::new(keys.clone()),
+        origin: std::time::Instant::now(),
         traffic: Registry::default(),
         sockets: datapath.sockets().clone(),
         options: ProxyOptions::default(),

@@ -99,6 +99,11 @@ impl Snapshot {
         self.workload(self.workload_addresses.owner(address.to_canonical())?)
     }
 
+    /// Whether some pod claims `address`; while several do, it is nobody's.
+    pub fn is_claimed(&self, address: IpAddr) -> bool {
+        !self.workload_addresses.claimants(address.to_canonical()).is_empty()
+    }
+
     /// The pods on a node, in the order of their names.
     pub fn workloads_on_node(&self, node: &str) -> impl Iterator<Item = &Arc<Workload>> {
         let keys = self.workloads_of_node.get(node).into_iter().flatten();

@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     io,
     pin::pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{body::Piece, message::ResponseHead, parse::Malformed};
-use crate::tunnel::TunnelError;
+use crate::{proxy::dial::DialError, tunnel::TunnelError};
 
 /// Why an exchange did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub(super) enum Failure {
     /// What the client sent as a body.
     #[error("the request's body: {0}")]
     Request(Malformed),
+    /// There was no connection to a server.
+    #[error("{0}")]
+    Unconnected(Unconnected),
     /// The server's side.
     #[error("the server broke off: {0}")]
     Server(io::Error),
@@ -40,10 +44,25 @@ pub(super) enum Failure {
     Late(std::time::Duration),
 }
 
+/// Why there is no connection to a server. Nothing of the request has left then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unconnected {
+    /// By socket.
+    #[error(transparent)]
+    Dial(DialError),
+    /// Through a tunnel.
+    #[error(transparent)]
+    Tunnel(TunnelError),
+    /// Nobody proves who the pod is.
+    #[error("{0}")]
+    Certificate(String),
+}
+
 impl Failure {
     /// The tunnel's own words, where it is what failed.
     pub(super) fn of_tunnel(&self) -> Option<&TunnelError> {
         match self {
+            Self::Unconnected(Unconnected::Tunnel(error)) => Some(error),
             Self::Server(error) | Self::Unseen(error) => error.get_ref()?.downcast_ref(),
             _ => None,
         }
@@ -60,6 +79,7 @@ impl Failure {
             Self::Client(_) => StatusCode::BAD_REQUEST,
             Self::Request(malformed) => malformed.status(),
             Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unconnected(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Server(_) | Self::Unseen(_) | Self::Response(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -323,7 +343,7 @@ pub(super) struct Kept<B> {
     /// How many of the pieces were given since the last beginning.
     given: usize,
     /// More came than is kept.
-    lost: bool,
+    lost: Rc<Cell<bool>>,
 }
 
 /// Most pieces that are kept; a body in tiny ones costs more than its size.
@@ -332,28 +352,18 @@ const PIECES: usize = 256;
 impl<B: BodyIn> Kept<B> {
     /// `inner`, of which `most` bytes are kept.
     pub(super) fn new(inner: B, most: usize) -> Self {
-        Self { inner, most, pieces: Vec::new(), size: 0, end: None, given: 0, lost: false }
+        Self { inner, most, pieces: Vec::new(), size: 0, end: None, given: 0, lost: Rc::default() }
     }
 
     /// Begins anew; whether that can be done.
     pub(super) fn rewind(&mut self) -> bool {
         self.given = 0;
-        !self.lost
+        !self.lost.get()
     }
 
-    /// Whether all that was given so far can be given again.
-    pub(super) fn is_kept(&self) -> bool {
-        !self.lost
-    }
-
-    /// Keeps no more: there will be no other try.
-    pub(super) fn forget(&mut self) {
-        if self.given == self.pieces.len() {
-            self.lost |= !self.pieces.is_empty();
-            self.pieces.clear();
-            self.given = 0;
-        }
-        self.most = 0;
+    /// Whether it cannot be sent again, for who must know that while it is being sent.
+    pub(super) fn lost(&self) -> Rc<Cell<bool>> {
+        self.lost.clone()
     }
 }
 
@@ -370,11 +380,11 @@ impl<B: BodyIn> BodyIn for Kept<B> {
         match &polled {
             Poll::Ready(Ok(Piece::Data(data))) => {
                 self.size += data.len();
-                if !self.lost && self.size <= self.most && self.pieces.len() < PIECES {
+                if !self.lost.get() && self.size <= self.most && self.pieces.len() < PIECES {
                     self.pieces.push(data.clone());
                     self.given += 1;
                 } else {
-                    self.lost = true;
+                    self.lost.set(true);
                     self.pieces = Vec::new();
                     self.given = 0;
                 }
@@ -440,19 +450,9 @@ mod tests {
     fn a_body_beyond_the_bound_is_passed_on_and_cannot_be_sent_again() {
         let mut body = kept(5);
         assert_eq!(content(&mut body), b"abcdef");
-        assert!(!body.rewind() && !body.is_kept());
+        assert!(!body.rewind() && body.lost().get());
         let mut none = Kept::new(Given(VecDeque::new()), 0);
         assert_eq!(content(&mut none), b"");
         assert!(none.rewind(), "there is nothing to keep");
-    }
-
-    #[test]
-    fn what_is_kept_no_more_is_still_passed_on() {
-        let mut body = kept(6);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let _ = body.poll_piece(&mut cx);
-        body.forget();
-        assert_eq!(content(&mut body), b"cdef");
-        assert!(!body.rewind());
     }
 }

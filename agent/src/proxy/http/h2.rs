@@ -388,6 +388,11 @@ fn end(to: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), h2
     }
 }
 
+/// Why there is no connection to a server that should speak HTTP/2.
+pub(super) fn failed(error: h2::Error) -> Failure {
+    of_server(error)
+}
+
 fn of_server(error: h2::Error) -> Failure {
     let unseen = error.reason() == Some(Reason::REFUSED_STREAM) && error.is_remote();
     let error = into_io(error);

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     app::Refused,
-    direct::{Direct, Done, DoneBy, Handler},
+    direct::{Direct, Done, Handler},
     forward::Client,
     io::{End, FromTunnel, IntoTunnel, Reader, Writer},
     link::{Server, over},
@@ -35,7 +35,7 @@ use crate::{
     flows::record::{FlowRecord, PolicyRef, Reason, Verdict},
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
-    proxy::{context::Worker, dial, outcome::Outcome, pod::LocalPod},
+    proxy::{context::Worker, dial, live::Carried, outcome::Outcome, pod::LocalPod},
     tunnel::Stream,
     users::{self, Authentication, Verified},
 };
@@ -64,14 +64,6 @@ pub(in crate::proxy) struct Judged {
     decision: Option<Decision>,
     user: Option<Arc<Verified>>,
     trace_id: Option<Arc<str>>,
-}
-
-/// How a connection ended, and what it was.
-pub(in crate::proxy) struct Carried {
-    pub(in crate::proxy) outcome: Outcome,
-    pub(in crate::proxy) protocol: &'static str,
-    /// Bytes from the client and to it.
-    pub(in crate::proxy) bytes: (u64, u64),
 }
 
 impl Inbound<'_> {
@@ -299,13 +291,8 @@ impl Handler for Inbound<'_> {
             record.policy = decision.by.as_ref().map(PolicyRef::from);
             record.audit = decision.audit.first().map(PolicyRef::from);
         }
-        let outcome = match done.end {
-            DoneBy::Server => Outcome::forwarded(),
-            DoneBy::Refused(refused) => record::of_refused(refused),
-            DoneBy::Failed(failure) => record::of_failure(failure),
-        };
-        let audited = record.audit.is_some() && outcome.verdict == Verdict::Forwarded;
-        outcome.write(&mut record);
+        let audited = record.audit.is_some() && done.outcome.verdict == Verdict::Forwarded;
+        done.outcome.write(&mut record);
         if audited {
             record.verdict = Verdict::Audited;
         }

@@ -15,6 +15,7 @@ pub(super) mod inbound;
 mod io;
 mod link;
 mod message;
+pub(super) mod outbound;
 mod parse;
 mod record;
 mod serve;

@@ -202,9 +202,7 @@ fn a_mirror_gets_a_copy_with_its_body_and_the_client_gets_one_answer() -> Result
     let mut shop = Shop::new(&[route("mirrored", mirror)])?;
     let answer = shop.ask("/m", &["-d", "hello", "-H", "x-copy: me"])?;
     assert_eq!((answer.status, answer.name(), &answer.said["body"]), (200, "near", &json!(5)));
-    shop.far.wait_line("the copy", |line| {
-        line.starts_with("heard POST /m HTTP/1.1 me 5").then_some(())
-    })?;
+    shop.far.wait_line("the copy", |line| line.starts_with("heard POST /m HTTP/1.1 me 5").then_some(()))?;
     Ok(())
 }
 

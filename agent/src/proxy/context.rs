@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::{
     http::{
-        Ends,
+        Ends, Limits,
         outbound::{Balancers, Mirrors, Upstreams},
     },
     live::Live,
@@ -98,6 +98,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Verifies the tokens of requests.
     pub authenticator: Authenticator,
+    /// The rate limits of this node's workloads.
+    pub limits: Limits,
     /// When the agent's time begins.
     pub origin: Instant,
     /// What workers have in common about Services.

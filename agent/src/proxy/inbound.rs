@@ -322,6 +322,8 @@ impl Arrival<'_> {
             record: record.clone(),
             by_request: admitted.by_request.clone(),
             ends: Rc::default(),
+            // No state of the cluster has this number.
+            limits: std::cell::RefCell::new((u64::MAX, Vec::new())),
         }
     }
 

@@ -20,21 +20,22 @@ use crate::{
 pub struct Rules {
     /// The policies that select it.
     pub policies: Arc<Applicable>,
-    /// Whether tokens on its requests are looked at.
-    pub users: bool,
+    /// Whether something beside policy has to see its requests: tokens are looked at, or their rate is limited.
+    pub requests: bool,
 }
 
 impl Rules {
     /// Those for `workload`.
     pub fn of(snapshot: &Snapshot, workload: &Workload) -> Self {
         let policies = snapshot.applicable(workload);
-        Self { policies, users: !snapshot.authentication(workload).is_empty() }
+        let limited = || snapshot.rate_limits(workload).next().is_some();
+        Self { policies, requests: !snapshot.authentication(workload).is_empty() || limited() }
     }
 
     /// What is decided about a connection, before any request on it.
     pub fn decide(&self, source: Source<'_>, port: u16) -> ConnectionDecision {
         match self.policies.decide_connection(source, port) {
-            ConnectionDecision::Allowed(_) if self.users => ConnectionDecision::PerRequest,
+            ConnectionDecision::Allowed(_) if self.requests => ConnectionDecision::PerRequest,
             decided => decided,
         }
     }

@@ -16,4 +16,5 @@ pub mod report;
 mod workers;
 
 pub use context::{Context, ProxyCounters, ProxyOptions, seed};
+pub use http::Limits;
 pub use workers::{Listeners, Workers};

@@ -172,6 +172,7 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
                 }
                 worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
                 worker.upstreams.forget(&pod.uid);
+                worker.context.limits.forget(&pod.uid);
                 worker.pool.forget(&pod.uid);
             }
             Some(Command::JudgeAgain(snapshot)) => {

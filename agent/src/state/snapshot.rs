@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Applicable, PolicyIndex, Target},
-    traffic::{Place, ServiceKey, Traffic, TrafficIndex},
+    traffic::{Place, RateLimits, ServiceKey, Traffic, TrafficIndex},
     users::{Authentication, AuthenticationIndex, Source},
 };
 
@@ -228,6 +228,16 @@ impl Snapshot {
     pub fn traffic(&self, service: &NamespacedName) -> Option<Arc<Traffic>> {
         let key = ServiceKey::new(service.namespace.clone(), service.name.clone());
         self.traffic.traffic(&key).cloned()
+    }
+
+    /// The Services of `workload` whose TrafficPolicy limits the rate of its requests, with the limits.
+    pub fn rate_limits(&self, workload: &Workload) -> impl Iterator<Item = (NamespacedName, RateLimits)> {
+        let names = if self.traffic.is_empty() { &[] } else { &workload.services[..] };
+        names.iter().filter_map(|name| {
+            let service = NamespacedName::new(workload.key.namespace.clone(), name.clone());
+            let limits = self.traffic(&service)?.rate_limits;
+            (limits != RateLimits::default()).then_some((service, limits))
+        })
     }
 
     /// Every TrafficPolicy, in force or not.

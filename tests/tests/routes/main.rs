@@ -3,8 +3,10 @@
 #[path = "../stage/mod.rs"]
 mod stage;
 
+mod limits;
 mod retries;
 mod routing;
+mod users;
 
 use std::net::{IpAddr, SocketAddr};
 

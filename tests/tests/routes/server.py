@@ -1,7 +1,7 @@
 """A server of HTTP/1.1 that says who it is and what it was asked, and does as the query says.
 
 status=CODE answers with that; fail=N answers the first N requests of each `id` with 503; reset=N breaks off the first N;
-wait=SECONDS answers so late; after=SECONDS sets Retry-After.
+wait=SECONDS answers so late; bad=NAME fails there; after=SECONDS sets Retry-After.
 """
 import collections, http.server, json, socket, sys, time, urllib.parse
 
@@ -23,7 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         time.sleep(float(query.get("wait", 0)))
-        status = 503 if times < int(query.get("fail", 0)) else int(query.get("status", 200))
+        status = 503 if query.get("bad") == NAME or times < int(query.get("fail", 0)) else int(query.get("status", 200))
         headers = {name.lower(): value for name, value in self.headers.items()}
         text = json.dumps({"name": NAME, "line": self.requestline, "headers": headers, "body": len(body)}).encode()
         self.send_response(status)

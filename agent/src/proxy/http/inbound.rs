@@ -4,7 +4,7 @@
 
 use std::{
     borrow::Cow,
-    cell::Cell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -36,6 +36,7 @@ use crate::{
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
     proxy::{context::Worker, dial, live::Carried, outcome::Outcome, pod::LocalPod},
+    traffic::{LimitBy, Limiter, SourceKey},
     tunnel::Stream,
     users::{self, Authentication, Verified},
 };
@@ -56,6 +57,8 @@ pub(in crate::proxy) struct Inbound<'a> {
     pub(in crate::proxy) by_request: Rc<Cell<bool>>,
     /// By which the connection is ended between two requests.
     pub(in crate::proxy) ends: Rc<Ends>,
+    /// The rate limits of the pod, and the state of the cluster that they are of.
+    pub(in crate::proxy) limits: RefCell<(u64, Vec<Arc<Limiter>>)>,
 }
 
 /// What is known of a request once it is judged.
@@ -184,6 +187,34 @@ impl Inbound<'_> {
         dial::connect_within(limit, context.sockets.clone(), self.pod.clone(), to).await
     }
 
+    /// Counts the request, where some limit does.
+    fn limit(&self) -> Result<(), Refused> {
+        let context = &self.worker.context;
+        let snapshot = context.snapshot.load();
+        let mut limits = self.limits.borrow_mut();
+        if limits.0 != snapshot.generation {
+            let workload = snapshot.workload(&self.pod.key).ok_or_else(unknown)?;
+            *limits = (snapshot.generation, context.limits.of(&snapshot, workload));
+        }
+        if limits.1.is_empty() {
+            return Ok(());
+        }
+        let source = match self.source {
+            Some(identity) => SourceKey::Identity(identity.clone()),
+            None => SourceKey::Address(self.peer.ip()),
+        };
+        let now = self.worker.now();
+        limits.1.iter().try_for_each(|limiter| limiter.check(now, &source)).map_err(|limited| {
+            let words = match limited.by {
+                LimitBy::Workload => "too many requests to this workload",
+                LimitBy::Source => "too many requests of this source",
+            };
+            let mut refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, Reason::RateLimited, words);
+            refused.fields.push((http::header::RETRY_AFTER, limited.retry_after().to_string()));
+            refused
+        })
+    }
+
     /// Whose tokens the pod takes; `None` when it is no longer known.
     fn authentication(&self) -> Option<Arc<Authentication>> {
         let snapshot = self.worker.context.snapshot.load();
@@ -258,6 +289,9 @@ impl Handler for Inbound<'_> {
     async fn judge(&self, head: &mut RequestHead) -> (Judged, Result<(), Refused>) {
         let mut judged =
             Judged { trace_id: Some(trace::id(&mut head.fields, &self.worker.random)), ..Judged::default() };
+        if let Err(refused) = self.limit() {
+            return (judged, Err(refused));
+        }
         let allowed = match self.authenticate(head).await {
             Ok(user) => {
                 judged.user = user;

@@ -13,6 +13,7 @@ mod h1;
 mod h2;
 pub(super) mod inbound;
 mod io;
+mod limits;
 mod link;
 mod message;
 pub(super) mod outbound;
@@ -22,4 +23,5 @@ mod serve;
 mod sniff;
 mod trace;
 
+pub use limits::Limits;
 pub(super) use serve::Ends;

@@ -134,6 +134,8 @@ words! {
         RequestTimeout = "request_timeout",
         /// The server's answer was no good HTTP.
         UpstreamMalformed = "upstream_malformed",
+        /// The connection was not looked at as HTTP, and now is to be: its client comes again.
+        RequestsAsked = "requests_asked",
         /// One end reset the connection.
         Reset = "reset",
         /// The agent was stopping and its time to drain was over.

@@ -9,6 +9,8 @@ mod body;
 mod direct;
 mod exchange;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod h1;
 mod h2;
 pub(super) mod inbound;

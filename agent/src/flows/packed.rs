@@ -71,6 +71,8 @@ impl Packed {
             reason: self.outcome.reason,
             source: &self.source,
             destination: &self.destination,
+            request: self.request.as_deref(),
+            trace_id: self.trace_id.as_deref(),
         }
     }
 }

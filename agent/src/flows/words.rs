@@ -134,6 +134,8 @@ words! {
         RequestTimeout = "request_timeout",
         /// The server's answer was no good HTTP.
         UpstreamMalformed = "upstream_malformed",
+        /// The client broke off before it had its whole answer.
+        ClientGone = "client_gone",
         /// One end reset the connection.
         Reset = "reset",
         /// The agent was stopping and its time to drain was over.

@@ -63,7 +63,8 @@ fn when_everything_fails_retries_add_less_than_a_fifth() -> Result<()> {
     }});
     let mut shop = Shop::new(&[traffic("pay", retry)])?;
     let asked = 600;
-    let urls: Vec<String> = (0..asked).map(|n| format!("http://{}/storm/{n}?status=503", address("pay"))).collect();
+    let urls: Vec<String> =
+        (0..asked).map(|n| format!("http://{}/storm/{n}?status=503", address("pay"))).collect();
     let words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}\n"].map(str::to_owned);
     let mut command: Vec<String> = words.into();
     for url in &urls {

@@ -202,9 +202,7 @@ fn a_mirror_gets_a_copy_with_its_body_and_the_client_gets_one_answer() -> Result
     let mut shop = Shop::new(&[route("mirrored", mirror)])?;
     let answer = shop.ask("/m", &["-d", "hello", "-H", "x-copy: me"])?;
     assert_eq!((answer.status, answer.name(), &answer.said["body"]), (200, "near", &json!(5)));
-    shop.far.wait_line("the copy", |line| {
-        line.starts_with("heard POST /m HTTP/1.1 me 5").then_some(())
-    })?;
+    shop.far.wait_line("the copy", |line| line.starts_with("heard POST /m HTTP/1.1 me 5").then_some(()))?;
     Ok(())
 }
 
@@ -238,5 +236,24 @@ fn a_consumer_route_is_for_the_clients_of_its_own_namespace() -> Result<()> {
         Ok((answer.name() == "far").then_some(()))
     })?;
     assert_eq!(shop.ask("/", &[])?.name(), "near");
+    Ok(())
+}
+
+#[test]
+fn a_server_of_http_1_0_that_listens_on_one_family_answers_as_any_other() -> Result<()> {
+    let shop = Shop::new(&[])?;
+    let words = ["python3", "-u", "-m", "http.server", "8081", "--bind", "0.0.0.0", "--directory", "/etc"];
+    let mut server = shop.stage.far.spawn(words)?;
+    server.wait_line("it to listen", |line| line.starts_with("Serving").then_some(()))?;
+    let state = shop.stage.topology.state();
+    state.put(&Manifest::service("shop", "old", &["10.96.0.40".parse()?]).port("http", 80, 8081))?;
+    // With endpoints of both families, one of which does not answer.
+    state.put_all(&Manifest::endpoint_slices("shop", "old", ("http", 8081), &[&shop.stage.far]))?;
+    let to = "10.96.0.40:80".parse()?;
+    let status = || ask(&shop.stage.client, to, "/hostname", &["-m", "2"]).map(|answer| answer.status);
+    eventually("the Service to be known", || Ok((status()? == 200).then_some(())))?;
+    for _ in 0..10 {
+        assert_eq!(status()?, 200);
+    }
     Ok(())
 }

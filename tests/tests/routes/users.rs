@@ -70,10 +70,13 @@ fn who_gets_in_is_said_of_users_and_the_app_is_told_who_it_is() -> Result<()> {
         })?;
         assert!(flow.is(&[("user.subject", subject), ("user.issuer", NAME)]));
     }
-    let flow = shop.there.wait_flow("of a bad token", |flow| {
-        flow.is(&[("http.path", "/bad"), ("direction", "inbound")])
-    })?;
-    assert!(flow.is(&[("reason", "token_invalid"), ("verdict", "denied")]) && flow.text("user.subject").is_empty());
+    let flow = shop
+        .there
+        .wait_flow("of a bad token", |flow| flow.is(&[("http.path", "/bad"), ("direction", "inbound")]))?;
+    assert!(
+        flow.is(&[("reason", "token_invalid"), ("verdict", "denied")])
+            && flow.text("user.subject").is_empty()
+    );
     Ok(())
 }
 
@@ -81,22 +84,26 @@ fn who_gets_in_is_said_of_users_and_the_app_is_told_who_it_is() -> Result<()> {
 fn keys_that_an_issuer_changes_are_fetched_and_the_last_good_ones_outlive_it() -> Result<()> {
     let (old, new) = (Issuer::new(NAME, "old")?, Issuer::new(NAME, "new")?);
     let shop = Shop::new(&[])?;
-    // The pod's agent asks from its own node.
-    let node = shop.stage.node("b");
+    // Not on the asking agent's own node, where only an object of the root namespace may lead.
+    let node = shop.stage.node("a");
+    let host = node.addresses()[0].to_string();
     let serve = |jwks: &Value| -> Result<weir_tests::Process> {
-        let words = [jwks.to_string()];
+        let words = [host.clone(), jwks.to_string()];
         let mut server = node.spawn(python(include_str!("keys.py"), words))?;
         server.wait_line("it to listen", |line| line.starts_with("listening").then_some(()))?;
         Ok(server)
     };
     let issuer = serve(&old.jwks())?;
-    shop.put(&authentication(&json!({"uri": "http://127.0.0.1:8999/jwks.json"})))?;
+    shop.put(&authentication(&json!({"uri": format!("http://{host}:8999/jwks.json")})))?;
     let far = shop.stage.far.v4(super::TARGET);
     let status = |token: &str| -> Result<u16> {
         Ok(ask(&shop.stage.client, far, "/", &["-H", &bearer(token)])?.status)
     };
     let (first, second) = (old.token("shop", "ann", json!({}))?, new.token("shop", "ann", json!({}))?);
-    eventually("the issuer's keys", || Ok((status(&second)? == 401 && status(&first)? == 200).then_some(())))?;
+    eventually(
+        "the issuer's keys",
+        || Ok((status(&second)? == 401 && status(&first)? == 200).then_some(())),
+    )?;
     drop(issuer);
     let issuer = serve(&new.jwks())?;
     eventually("the new key, by a token that names it", || Ok((status(&second)? == 200).then_some(())))?;

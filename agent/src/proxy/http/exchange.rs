@@ -200,8 +200,8 @@ pub(super) async fn relay(
             biased;
             received = &mut receiving => received,
             failure = &mut sending => match failure {
-                // It may have answered before it stopped to listen.
-                failure if failure.is_of_server() => receiving.await.map_err(|_| failure),
+                // It may have answered before it stopped to listen, and knows best why it did.
+                failure if failure.is_of_server() => receiving.await,
                 failure => Err(failure),
             },
         }

@@ -154,12 +154,15 @@ fn cut() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
+/// Whose failure it is when a body is malformed, and when it breaks off.
+type Whose = (fn(Malformed) -> Failure, fn(io::Error) -> Failure);
+
 /// The next piece of a body out of `reader`.
 fn poll_piece<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     decoder: &mut Decoder,
     cx: &mut Context<'_>,
-    (malformed, broken): (fn(Malformed) -> Failure, fn(io::Error) -> Failure),
+    (malformed, broken): Whose,
 ) -> Poll<Result<Piece, Failure>> {
     loop {
         if let Some(piece) = decoder.next(&mut reader.buffer).map_err(malformed)? {
@@ -180,8 +183,7 @@ struct RequestBody<'a, R> {
 
 impl<R: AsyncRead + Unpin> BodyIn for RequestBody<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
-        let errors: (fn(Malformed) -> Failure, fn(io::Error) -> Failure) =
-            (Failure::Request, Failure::Client);
+        let errors: Whose = (Failure::Request, Failure::Client);
         let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
         self.ended |= matches!(piece, Ok(Piece::End(_)));
         Poll::Ready(piece)
@@ -370,8 +372,7 @@ impl<R: AsyncRead + Unpin> In<'_, R> {
 
 impl<R: AsyncRead + Unpin> BodyIn for In<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
-        let errors: (fn(Malformed) -> Failure, fn(io::Error) -> Failure) =
-            (Failure::Response, Failure::Server);
+        let errors: Whose = (Failure::Response, Failure::Server);
         let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
         self.ended |= matches!(piece, Ok(Piece::End(_)));
         Poll::Ready(piece)

@@ -28,10 +28,13 @@ const MOST: usize = 4096;
 /// One worker's.
 #[derive(Default)]
 pub(in crate::proxy) struct Balancers {
-    slots: RefCell<HashMap<Destination, Slot>>,
+    slots: RefCell<HashMap<Key, Slot>>,
     /// Of balancers that are gone.
     past: Cell<Counts>,
 }
+
+/// A port, and whether it is asked by IPv4: a server need not listen on both.
+type Key = (Destination, bool);
 
 struct Slot {
     balancer: Balancer,
@@ -43,7 +46,7 @@ struct Slot {
 }
 
 impl Balancers {
-    /// The balancer for `to`, as of `snapshot`, and the Service.
+    /// The balancer for `to`, asked by IPv4 or IPv6, as of `snapshot`, and the Service.
     ///
     /// # Errors
     /// When there is no such port.
@@ -52,10 +55,12 @@ impl Balancers {
         worker: &Worker,
         snapshot: &Snapshot,
         to: &Destination,
+        ipv4: bool,
     ) -> Result<(Balancer, Arc<Service>), Refused> {
         let now = worker.now();
+        let key = (to.clone(), ipv4);
         let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = slots.get_mut(to)
+        if let Some(slot) = slots.get_mut(&key)
             && slot.generation == snapshot.generation
         {
             slot.used = now;
@@ -68,10 +73,14 @@ impl Balancers {
             return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::RouteInvalid, words));
         };
         let traffic = snapshot.traffic(&to.service).unwrap_or_default();
-        if let Some(slot) = slots.get_mut(to) {
+        if let Some(slot) = slots.get_mut(&key) {
             let locality = traffic.balancing.locality.is_some();
             if !Arc::ptr_eq(&slot.service, service) || slot.traffic != traffic || locality {
-                slot.balancer.update(&endpoints(worker, snapshot, port, &traffic), traffic.clone(), now);
+                slot.balancer.update(
+                    &endpoints(worker, snapshot, (port, ipv4), &traffic),
+                    traffic.clone(),
+                    now,
+                );
             }
             *slot = Slot {
                 balancer: slot.balancer.clone(),
@@ -87,7 +96,7 @@ impl Balancers {
         }
         let context = &worker.context;
         let shared = context.traffic.of(&to.service.namespace, &to.service.name, &traffic);
-        let endpoints = endpoints(worker, snapshot, port, &traffic);
+        let endpoints = endpoints(worker, snapshot, (port, ipv4), &traffic);
         let random = &mut worker.random.borrow_mut();
         let balancer = Balancer::new(&endpoints, traffic.clone(), shared, now, random);
         let slot = Slot {
@@ -97,7 +106,7 @@ impl Balancers {
             generation: snapshot.generation,
             used: now,
         };
-        slots.insert(to.clone(), slot);
+        slots.insert(key, slot);
         Ok((balancer, service.clone()))
     }
 
@@ -108,7 +117,7 @@ impl Balancers {
     }
 
     /// The half that was used longest ago goes.
-    fn make_room(&self, slots: &mut HashMap<Destination, Slot>) {
+    fn make_room(&self, slots: &mut HashMap<Key, Slot>) {
         let mut used: Vec<Moment> = slots.values().map(|slot| slot.used).collect();
         let middle = used.len() / 2;
         let limit = *used.select_nth_unstable(middle).1;
@@ -130,7 +139,13 @@ fn sum(a: Counts, b: Counts) -> Counts {
     }
 }
 
-fn endpoints(worker: &Worker, snapshot: &Snapshot, port: &ServicePort, traffic: &Traffic) -> Vec<Endpoint> {
+/// Those of the family; all, where there are none of it, since a proxy can change from one to the other.
+fn endpoints(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    (port, ipv4): (&ServicePort, bool),
+    traffic: &Traffic,
+) -> Vec<Endpoint> {
     let own = crate::traffic::Place {
         node: Some(worker.context.node.clone()),
         zone: snapshot.node(&worker.context.node).and_then(|node| node.zone.clone()),
@@ -140,5 +155,9 @@ fn endpoints(worker: &Worker, snapshot: &Snapshot, port: &ServicePort, traffic: 
         address: *address,
         proximity: if located { own.proximity(&snapshot.place(address.ip())) } else { Default::default() },
     };
-    port.endpoints.iter().map(endpoint).collect()
+    let family = |address: &&crate::addr::EndpointAddr| address.ip().is_ipv4() == ipv4;
+    match port.endpoints.iter().any(|address| family(&address)) {
+        true => port.endpoints.iter().filter(family).map(endpoint).collect(),
+        false => port.endpoints.iter().map(endpoint).collect(),
+    }
 }

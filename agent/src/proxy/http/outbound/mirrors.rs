@@ -141,8 +141,8 @@ struct Copy {
 impl Copy {
     /// Whether it came to be answered.
     async fn send(&self, pieces: mpsc::Receiver<Piece>) -> bool {
-        let worker = &self.worker;
-        let Ok((balancer, _)) = worker.balancers.of(worker, &self.snapshot, &self.destination) else {
+        let (worker, ipv4) = (&self.worker, self.client.ip().is_ipv4());
+        let Ok((balancer, _)) = worker.balancers.of(worker, &self.snapshot, &self.destination, ipv4) else {
             return false;
         };
         let picked = {

@@ -263,7 +263,12 @@ impl<'a> Outbound<'a> {
         let mirrors: Vec<_> = mirrors.map(|mirror| mirror.destination.clone()).collect();
         let mut body = mirrors::tap(self, &view.snapshot, mirrors, head, body);
 
-        let (balancer, service) = self.worker.balancers.of(self.worker, &view.snapshot, &destination)?;
+        let (balancer, service) = self.worker.balancers.of(
+            self.worker,
+            &view.snapshot,
+            &destination,
+            self.client.ip().is_ipv4(),
+        )?;
         seen.destination = Some(report::by_service(Peer::default(), Some(&destination.service)));
         let traffic = balancer.traffic();
         balancer.began(self.worker.now());

@@ -53,10 +53,10 @@ impl Histogram {
         self.sum
     }
 
-    /// Each bucket's bound and its own number of values, as the encoder wants them: it adds up, and takes the greatest
-    /// number for "no bound".
+    /// Each bucket's bound and its own number of values, as the encoder wants them: it adds up, and takes infinity
+    /// for "no bound".
     pub(super) fn buckets(&self) -> [(f64, u64); BOUNDS.len() + 1] {
-        std::array::from_fn(|at| (BOUNDS.get(at).copied().unwrap_or(f64::MAX), self.buckets[at]))
+        std::array::from_fn(|at| (BOUNDS.get(at).copied().unwrap_or(f64::INFINITY), self.buckets[at]))
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
             histogram.observe(value);
         }
         let filled: Vec<_> = histogram.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(filled, [(0.5, 2), (1.0, 2), (3_600_000.0, 1), (f64::MAX, 1)]);
+        assert_eq!(filled, [(0.5, 2), (1.0, 2), (3_600_000.0, 1), (f64::INFINITY, 1)]);
         assert_eq!(histogram.count(), 6);
         assert!((histogram.sum() - 7_200_003.1).abs() < 1e-6, "{}", histogram.sum());
     }

@@ -171,7 +171,7 @@ mod tests {
             filled.collect::<Vec<_>>()
         };
         let duration = of(&catalogue::REQUEST_DURATION);
-        assert_eq!((filled(&duration), duration.sum()), (vec![(5.0, 1), (f64::MAX, 1)], 7_000_001.5));
+        assert_eq!((filled(&duration), duration.sum()), (vec![(5.0, 1), (f64::INFINITY, 1)], 7_000_001.5));
         let sent = of(&catalogue::REQUEST_BYTES);
         assert_eq!((filled(&sent), sent.sum()), (vec![(0.5, 2)], 0.0));
         let received = of(&catalogue::RESPONSE_BYTES);

@@ -24,6 +24,7 @@ use super::{
     app::App,
     body::Piece,
     exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure},
+    flood::Guarded,
     forward::{self, Client},
     io::{Duplex, End, Owned},
     message::{Framing, RequestHead, ResponseHead, Version},
@@ -52,7 +53,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(super::parse::HEAD as u32)
         .max_send_buffer_size(SEND_BUFFER);
-    let mut connection: Connection<_, Bytes> = match builder.handshake(Duplex(client)).await {
+    let mut connection: Connection<_, Bytes> = match builder.handshake(Guarded::new(Duplex(client))).await {
         Ok(connection) => connection,
         Err(error) => return Served::Broken(error.to_string()),
     };
@@ -77,6 +78,8 @@ where
 
 fn broken(error: &h2::Error) -> Served {
     match error.get_io() {
+        // Not one that is told to go.
+        Some(io) if io.kind() == io::ErrorKind::InvalidData => Served::Broken(io.to_string()),
         // A client that goes without a word.
         Some(_) => Served::Clean,
         None => Served::Broken(error.to_string()),

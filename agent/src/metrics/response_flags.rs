@@ -117,7 +117,7 @@ mod tests {
             | Reason::RelayRefused
             | Reason::TokenInvalid => (Denied, "DENY"),
             // Nothing that the request or the server did.
-            Reason::Drained => (Forwarded, "-"),
+            Reason::Drained | Reason::RequestsAsked => (Forwarded, "-"),
         };
         for reason in Reason::ALL {
             let (verdict, flags) = expected(reason);

@@ -51,6 +51,8 @@ pub struct ProxyOptions {
     pub server: ServerOptions,
     /// Most sessions that one pod's tunnel port has at a time.
     pub sessions_per_pod: u32,
+    /// Most requests from and to one pod at a time.
+    pub requests_per_pod: u32,
 }
 
 impl Default for ProxyOptions {
@@ -61,6 +63,7 @@ impl Default for ProxyOptions {
             pool: PoolOptions::default(),
             server: ServerOptions::default(),
             sessions_per_pod: 4096,
+            requests_per_pod: 4096,
         }
     }
 }

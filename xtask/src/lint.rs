@@ -59,7 +59,13 @@ fn format(checkout: &Checkout) -> Result<()> {
 
 fn clippy(checkout: &Checkout) -> Result<()> {
     let mut clippy = command::cargo("clippy");
-    clippy.args(["--quiet", "--workspace", "--all-targets", "--features", "weir-tests/selftest"]);
+    clippy.args([
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        "weir-tests/selftest,weir-tests/load",
+    ]);
     clippy.args(["--", "-Dwarnings"]);
     command::run(clippy.current_dir(&checkout.root))
 }

@@ -32,8 +32,7 @@ end
 /// Requests are made once, not each time.
 const IN_TURNS: &str = r#"
 local requests, turn = {}, 0
-init = function(args)
-  wrk.init(args)
+init = function()
   for i, token in ipairs(tokens) do
     requests[i] = wrk.format("GET", nil, { ["authorization"] = "Bearer " .. token })
   end

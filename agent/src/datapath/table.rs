@@ -3,6 +3,9 @@
 //!
 //! Entry point: [`Table`]. It does not know what its entries mean.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::{collections::HashMap, fmt, hash::Hash};
 
 use aya::{
@@ -203,46 +206,17 @@ impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Table<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use super::{testing::Memory, *};
 
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Fake(Arc<Mutex<HashMap<u32, u32>>>);
-
-    impl Fake {
-        fn inner(&self) -> std::sync::MutexGuard<'_, HashMap<u32, u32>> {
-            self.0.lock().expect("no test panics while holding it")
-        }
-    }
-
-    impl Backing<u32, u32> for Fake {
-        fn put(&mut self, key: &u32, value: &u32) -> Result<(), MapError> {
-            let mut inner = self.inner();
-            if inner.len() >= 3 && !inner.contains_key(key) {
-                return Err(MapError::OutOfBounds { index: *key, max_entries: 3 });
-            }
-            inner.insert(*key, *value);
-            Ok(())
-        }
-
-        fn take(&mut self, key: &u32) -> Result<(), MapError> {
-            self.inner().remove(key);
-            Ok(())
-        }
-
-        fn entries(&self) -> Result<Vec<(u32, u32)>, MapError> {
-            Ok(self.inner().iter().map(|(key, value)| (*key, *value)).collect())
-        }
-    }
+    type Fake = Memory<u32, u32>;
 
     fn table(fake: &Fake) -> Table<u32, u32> {
-        Table::new("TEST", Box::new(fake.clone()), 3)
+        fake.table()
     }
 
     #[test]
     fn repair_mends_what_is_missing_changed_and_foreign() {
-        let fake = Fake::default();
+        let fake = Fake::of(3);
         let mut table = table(&fake);
         assert!(table.set(1, 10) && table.set(2, 20));
         fake.inner().remove(&1);
@@ -255,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_has_no_room_for_is_counted_and_not_remembered() {
-        let fake = Fake::default();
+        let fake = Fake::of(3);
         let mut table = table(&fake);
         for key in 0..3 {
             assert!(table.set(key, 1));

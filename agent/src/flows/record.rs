@@ -103,6 +103,24 @@ pub struct RequestInfo {
     /// The same as gRPC says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc: Option<GrpcInfo>,
+    /// The rule of a route by which it went: `HTTPRoute shop/pay rule 0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<Arc<str>>,
+    /// How many tries followed the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// On whose behalf it was made, where a token proved it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserInfo>,
+}
+
+/// Whom a token names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UserInfo {
+    /// `iss`.
+    pub issuer: Arc<str>,
+    /// `sub`; empty when the token has none.
+    pub subject: Arc<str>,
 }
 
 /// A call of gRPC.
@@ -310,6 +328,9 @@ pub(crate) mod samples {
         record.request = Some(Box::new(RequestInfo {
             http: HttpInfo { method, host, path, status: Some(403) },
             grpc: Some(GrpcInfo { service: "v1.pay".into(), method: "1".into(), status: Some(7) }),
+            route: Some("HTTPRoute shop/pay rule 0".into()),
+            retries: Some(1),
+            user: Some(UserInfo { issuer: "https://id.example".into(), subject: "ann".into() }),
         }));
         record.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
         record
@@ -347,6 +368,8 @@ mod tests {
             "bytes_sent": 5, "bytes_received": 17, "connect_us": 310, "duration_us": 5021, "rtt_us": 40,
             "retransmits": 0, "http": {"method": "GET", "host": "pay", "path": "/v1/pay/1", "status": 403},
             "grpc": {"service": "v1.pay", "method": "1", "status": 7},
+            "route": "HTTPRoute shop/pay rule 0", "retries": 1,
+            "user": {"issuer": "https://id.example", "subject": "ann"},
             "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         });
         assert_eq!(serde_json::to_value(samples::full()).expect("JSON"), expected);

@@ -118,6 +118,22 @@ words! {
         AgentUnavailable = "agent_unavailable",
         /// What came was no good HTTP.
         HttpMalformed = "http_malformed",
+        /// The request's token is not valid.
+        TokenInvalid = "token_invalid",
+        /// Routes attach to the Service, and none of their rules matches the request.
+        NoRoute = "no_route",
+        /// The rule, or the backend that was drawn, cannot be used.
+        RouteInvalid = "route_invalid",
+        /// Too many requests of this source, or to this workload.
+        RateLimited = "rate_limited",
+        /// A bound on what is under way to the Service was reached.
+        CircuitOpen = "circuit_open",
+        /// A fault that a TrafficPolicy asks for.
+        FaultInjected = "fault_injected",
+        /// The time of the request, or of its last try, was up.
+        RequestTimeout = "request_timeout",
+        /// The server's answer was no good HTTP.
+        UpstreamMalformed = "upstream_malformed",
         /// One end reset the connection.
         Reset = "reset",
         /// The agent was stopping and its time to drain was over.

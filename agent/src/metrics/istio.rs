@@ -167,7 +167,16 @@ impl PeerKey {
 /// The words of Istio ambient's node proxy: `DENY`, `CONNECT`, or `-` for none.
 pub(super) fn response_flags(flow: &FlowRecord) -> &'static str {
     match (flow.verdict, flow.reason) {
+        (_, Some(Reason::RateLimited)) => "RL",
+        (_, Some(Reason::NoRoute)) => "NR",
+        (_, Some(Reason::NoEndpoints)) => "UH",
+        (_, Some(Reason::CircuitOpen)) => "UO",
+        (_, Some(Reason::FaultInjected)) => "FI",
+        (_, Some(Reason::RequestTimeout)) => "UT",
+        (_, Some(Reason::UpstreamMalformed)) => "UPE",
+        (Verdict::Failed, Some(Reason::Reset)) => "UC",
         (Verdict::Denied, _) | (_, Some(Reason::NoLongerAllowed)) => "DENY",
+        (Verdict::Failed, _) if flow.request.is_some() => "UF",
         (Verdict::Failed, _) => "CONNECT",
         _ => "-",
     }

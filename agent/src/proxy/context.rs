@@ -3,26 +3,36 @@
 //! Entry points: [`Context`] for the node, [`Worker`] for one core.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    hash::{BuildHasher, Hasher, RandomState},
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{live::Live, pod::LocalPod};
+use super::{
+    http::{
+        Ends, Limits,
+        outbound::{Balancers, Mirrors, Upstreams},
+    },
+    live::Live,
+    pod::LocalPod,
+};
 use crate::{
     certs::{CertificateError, Certificates},
     datapath::{memory, sockets::SocketMaker},
     flows::Recorder,
     identity::Credentials,
     state::Snapshot,
+    traffic::{Moment, Random, Registry},
     tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
+    users::Authenticator,
 };
 
 /// Connections whose end leaves too little to give back.
@@ -86,6 +96,14 @@ pub struct Context {
     pub certificates: Certificates,
     /// Takes flow records.
     pub recorder: Recorder,
+    /// Verifies the tokens of requests.
+    pub authenticator: Authenticator,
+    /// The rate limits of this node's workloads.
+    pub limits: Limits,
+    /// When the agent's time begins.
+    pub origin: Instant,
+    /// What workers have in common about Services.
+    pub traffic: Registry,
     /// Makes sockets inside pods' namespaces.
     pub sockets: SocketMaker,
     /// How the proxy behaves.
@@ -104,6 +122,14 @@ pub struct Worker {
     pub live: Rc<Live>,
     /// TLS configurations of sessions from other nodes.
     pub tls: TlsConfigs,
+    /// Its own chance.
+    pub random: RefCell<Random>,
+    /// Which endpoint of a Service a request goes to.
+    pub(super) balancers: Balancers,
+    /// Connections that stand between requests.
+    pub(super) upstreams: Upstreams,
+    /// Copies of requests.
+    pub(super) mirrors: Mirrors,
     stopping: watch::Sender<bool>,
     /// Most connections at once since memory was last given back.
     most: Cell<usize>,
@@ -119,10 +145,19 @@ impl Worker {
             pool,
             live: Rc::default(),
             tls: TlsConfigs::default(),
+            random: RefCell::new(Random::seeded(seed())),
+            balancers: Balancers::default(),
+            upstreams: Upstreams::default(),
+            mirrors: Mirrors::default(),
             stopping: watch::Sender::new(false),
             most: Cell::default(),
             published: Cell::default(),
         })
+    }
+
+    /// The time, as the algorithms of `traffic` see it.
+    pub(super) fn now(&self) -> Moment {
+        Moment::of(self.context.origin, Instant::now())
     }
 
     /// Runs a connection to its end. The runtime owns it: it ends with the worker at the latest.
@@ -141,6 +176,18 @@ impl Worker {
         async move {
             // An error means that the worker is gone, which is as good.
             let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+
+    /// Waits for `carried`; when no new connections are taken any more, `ends` tells it to end when it can.
+    pub(super) async fn until_stopping<T>(&self, ends: &Ends, carried: impl Future<Output = T>) -> T {
+        let mut carried = std::pin::pin!(carried);
+        tokio::select! {
+            carried = &mut carried => carried,
+            () = self.stopping() => {
+                ends.set();
+                carried.await
+            }
         }
     }
 
@@ -163,6 +210,7 @@ impl Worker {
         let (now, most) = (self.live.len(), self.most.get());
         let fewer = most >= FEW && now < most / 2;
         self.most.set(if fewer { now } else { now.max(most) });
+        self.upstreams.rest();
         if tunnel::rest() || fewer {
             memory::give_back();
         }
@@ -178,6 +226,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// A number of which nobody knows what it is: what hash tables are protected with.
+pub fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Adds one.

@@ -1,6 +1,6 @@
 //! The decision about one connection, first and again: a pure function of the snapshot.
 //!
-//! Entry points: [`inbound`] for a new connection, [`again`] for a live one. It knows no socket.
+//! Entry points: [`Rules`], [`inbound`] for a new connection, [`again`] for a live one. It knows no socket.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,12 +8,38 @@ use super::live::{Ending, Subject};
 use crate::{
     flows::record::Reason,
     identity::Identity,
-    policy::{ConnectionDecision, Request, Source, SourceAddress},
+    policy::{Applicable, ConnectionDecision, Request, Source, SourceAddress},
     state::{
         Snapshot,
         model::{Mtls, Workload},
     },
 };
+
+/// All that decides about connections to one workload.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The policies that select it.
+    pub policies: Arc<Applicable>,
+    /// Whether something beside policy has to see its requests: tokens are looked at, or their rate is limited.
+    pub requests: bool,
+}
+
+impl Rules {
+    /// Those for `workload`.
+    pub fn of(snapshot: &Snapshot, workload: &Workload) -> Self {
+        let policies = snapshot.applicable(workload);
+        let limited = || snapshot.rate_limits(workload).next().is_some();
+        Self { policies, requests: !snapshot.authentication(workload).is_empty() || limited() }
+    }
+
+    /// What is decided about a connection, before any request on it.
+    pub fn decide(&self, source: Source<'_>, port: u16) -> ConnectionDecision {
+        match self.policies.decide_connection(source, port) {
+            ConnectionDecision::Allowed(_) if self.requests => ConnectionDecision::PerRequest,
+            decided => decided,
+        }
+    }
+}
 
 /// What is decided about a connection to `workload`, before any request on it.
 pub fn inbound(
@@ -24,7 +50,7 @@ pub fn inbound(
     port: u16,
 ) -> ConnectionDecision {
     let source = Source { identity: source, address: SourceAddress::Address(address) };
-    snapshot.applicable(workload).decide_connection(source, port)
+    Rules::of(snapshot, workload).decide(source, port)
 }
 
 /// Why a live connection has to end under `snapshot`; `None` when it may go on.

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::pod::LocalPod;
+use super::{outcome::Outcome, pod::LocalPod};
 use crate::{flows::record::Reason, identity::Identity, policy::PolicyRef, state::model::NamespacedName};
 
 /// Why a connection is ended from our side.
@@ -24,6 +24,15 @@ pub struct Ending {
     pub policy: Option<PolicyRef>,
     /// In words.
     pub detail: Arc<str>,
+}
+
+/// How a connection ended that may have carried HTTP, and what it was.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) outcome: Outcome,
+    pub(super) protocol: &'static str,
+    /// Bytes from the client and to it.
+    pub(super) bytes: (u64, u64),
 }
 
 /// What has to be known of a connection to judge it again.

@@ -15,5 +15,6 @@ pub mod pod;
 pub mod report;
 mod workers;
 
-pub use context::{Context, ProxyCounters, ProxyOptions};
+pub use context::{Context, ProxyCounters, ProxyOptions, seed};
+pub use http::Limits;
 pub use workers::{Listeners, Workers};

@@ -171,6 +171,8 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
                     handle.abort();
                 }
                 worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
+                worker.upstreams.forget(&pod.uid);
+                worker.context.limits.forget(&pod.uid);
                 worker.pool.forget(&pod.uid);
             }
             Some(Command::JudgeAgain(snapshot)) => {
@@ -189,6 +191,7 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
 
 async fn drain(worker: &Worker, limit: Duration) -> usize {
     worker.stop();
+    worker.upstreams.drain();
     worker.pool.drain();
     if tokio::time::timeout(limit, worker.live.empty()).await.is_ok() {
         return 0;

@@ -94,6 +94,7 @@ impl Control {
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
         let snapshot = self.state.snapshot();
+        self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
         self.reconciler.know_all(self.knows_all_pods());
         self.reconciler.adopt(snapshot);
@@ -174,6 +175,7 @@ impl Control {
             let snapshot = self.state.snapshot();
             // Readers first: what the kernel asks from here on is answered under the new state.
             self.shared.snapshot.store(snapshot.clone());
+            self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
             self.shared.certificates.want(self.reconciler.identities(&snapshot));
             self.reconciler.apply(snapshot, &changes);
         }

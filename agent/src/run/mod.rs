@@ -30,10 +30,12 @@ use crate::{
     flows::{self, RecorderOptions},
     metrics::{Metrics, readiness::Readiness},
     observe::Observer,
-    proxy::{Context, ProxyCounters, ProxyOptions, Workers},
+    proxy::{Context, Limits, ProxyCounters, ProxyOptions, Workers},
     source::yaml::YamlDirectory,
     state::{Settings, State},
     sync::{Known, Options, Reconciler},
+    traffic::Registry,
+    users::{self, Authenticator},
 };
 
 /// Most worker threads unless `--workers` says otherwise: each has listeners in every pod.
@@ -103,12 +105,17 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     if let Err(error) = datapath.start_log() {
         tracing::warn!(%error, "the kernel programs' log cannot be read");
     }
+    let (keys, keys_task) = users::spawn(crate::proxy::seed());
     let context = Arc::new(Context {
         node: args.node.as_str().into(),
         cluster: "Kubernetes".into(),
         snapshot: snapshot.clone(),
         certificates: certificates.clone(),
         recorder: recorder.clone(),
+        authenticator: Authenticator::new(keys.clone()),
+        limits: Limits::default(),
+        origin: std::time::Instant::now(),
+        traffic: Registry::default(),
         sockets: datapath.sockets().clone(),
         options: ProxyOptions::default(),
         counters: ProxyCounters::default(),
@@ -127,6 +134,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         snapshot: snapshot.clone(),
         certificates: certificates.clone(),
         flows: flows.clone(),
+        keys,
         readiness: readiness.clone(),
         view: ArcSwap::from_pointee(View::default()),
     });
@@ -167,6 +175,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     }
     recorder.flush().await;
     certificates_task.stop().await;
+    keys_task.stop().await;
     collector.abort();
     tracing::info!("stopped");
     Ok(())

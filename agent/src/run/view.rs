@@ -26,6 +26,7 @@ use crate::{
     },
     sync::{CaptureError, Reconciler},
     traffic::TrafficConflict,
+    users::KeyFetcher,
 };
 
 /// What everyone may read.
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) certificates: Certificates,
     pub(super) flows: Flows,
+    pub(super) keys: KeyFetcher,
     pub(super) readiness: Readiness,
     pub(super) view: ArcSwap<View>,
 }

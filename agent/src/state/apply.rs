@@ -22,7 +22,7 @@ use super::{
 use crate::{
     identity::TrustDomain,
     policy::{Policy, PolicyIndex, PolicyKey},
-    traffic::TrafficPolicy,
+    traffic::{RateLimits, TrafficPolicy},
     users::{AuthenticationIndex, RequestAuthentication},
 };
 
@@ -306,6 +306,14 @@ impl State {
         if self.view.traffic.policy(key) == new.as_ref() {
             return;
         }
+        let limits = |policy: Option<&Arc<TrafficPolicy>>| {
+            policy.is_some_and(|policy| policy.traffic().rate_limits != RateLimits::default())
+        };
+        if limits(self.view.traffic.policy(key)) || limits(new.as_ref()) {
+            // Whether requests must be counted is a part of every decision.
+            marks.decisions = true;
+            marks.changes.insert(Change::Policies);
+        }
         let services = self.view.traffic.put(key, new);
         let named = services.into_iter().map(|of| NamespacedName::new(of.namespace, of.name));
         marks.changes.extend(named.map(Change::Traffic));
@@ -359,10 +367,7 @@ impl State {
         if self.view.routes.get(key).map(|old| &**old) == new.as_ref() {
             return;
         }
-        match new {
-            Some(new) => self.view.routes.insert(key.clone(), Arc::new(new)),
-            None => self.view.routes.remove(key),
-        };
+        self.view.put_routes(key, new.map(Arc::new));
         marks.changes.insert(Change::Routes(key.clone()));
     }
 

@@ -9,6 +9,7 @@ mod claims;
 pub mod input;
 mod inputs;
 mod labels;
+mod layer7;
 pub mod model;
 pub mod routes;
 mod services;
@@ -20,4 +21,5 @@ mod tests;
 
 pub use apply::{Change, Settings, State};
 pub use input::{Event, Kind, Object};
+pub use layer7::{AppProtocol, Layer7};
 pub use snapshot::{Conflict, Snapshot};

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Applicable, PolicyIndex, Target},
-    traffic::{Place, ServiceKey, Traffic, TrafficIndex},
+    traffic::{Place, RateLimits, ServiceKey, Traffic, TrafficIndex},
     users::{Authentication, AuthenticationIndex, Source},
 };
 
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub(super) service_addresses: Claims,
     /// Of the Services that some route names as a parent.
     pub(super) routes: imbl::OrdMap<NamespacedName, Arc<ServiceRoutes>>,
+    /// The Services that have consumer routes, by the namespace of the clients; none is empty.
+    pub(super) consumed_by: imbl::OrdMap<Arc<str>, imbl::OrdSet<NamespacedName>>,
     pub(super) nodes: imbl::OrdMap<Arc<str>, Arc<Node>>,
     pub(super) policies: PolicyIndex,
     pub(super) policies_version: u64,
@@ -71,6 +73,7 @@ impl Snapshot {
             services: Default::default(),
             service_addresses: Default::default(),
             routes: Default::default(),
+            consumed_by: Default::default(),
             nodes: Default::default(),
             policies,
             policies_version: 0,
@@ -94,6 +97,11 @@ impl Snapshot {
     /// are there, and none while two pods claim it.
     pub fn workload_by_address(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workload(self.workload_addresses.owner(address.to_canonical())?)
+    }
+
+    /// Whether some pod claims `address`; while several do, it is nobody's.
+    pub fn is_claimed(&self, address: IpAddr) -> bool {
+        !self.workload_addresses.claimants(address.to_canonical()).is_empty()
     }
 
     /// The pods on a node, in the order of their names.
@@ -222,6 +230,16 @@ impl Snapshot {
         self.traffic.traffic(&key).cloned()
     }
 
+    /// The Services of `workload` whose TrafficPolicy limits the rate of its requests, with the limits.
+    pub fn rate_limits(&self, workload: &Workload) -> impl Iterator<Item = (NamespacedName, RateLimits)> {
+        let names = if self.traffic.is_empty() { &[] } else { &workload.services[..] };
+        names.iter().filter_map(|name| {
+            let service = NamespacedName::new(workload.key.namespace.clone(), name.clone());
+            let limits = self.traffic(&service)?.rate_limits;
+            (limits != RateLimits::default()).then_some((service, limits))
+        })
+    }
+
     /// Every TrafficPolicy, in force or not.
     pub fn traffic_policies(&self) -> &TrafficIndex {
         &self.traffic
@@ -254,6 +272,7 @@ impl Snapshot {
             && self.services.is_empty()
             && self.service_addresses.is_empty()
             && self.routes.is_empty()
+            && self.consumed_by.is_empty()
             && self.nodes.is_empty()
             && self.policies.is_empty()
             && self.authentications.is_empty()

@@ -1,4 +1,4 @@
-//! Destinations that the mesh knows: pods by address, services by cluster address and port.
+//! Destinations that the mesh knows: pods by address. Those by a service's address are written in `services`.
 //!
 //! Entry points: `Reconciler::refresh_destinations`, `Reconciler::refresh_everywhere`.
 
@@ -7,37 +7,24 @@ use std::{
     net::IpAddr,
 };
 
-use weir_common::{Address, Backend, BackendKey, Endpoint, Service as KernelService, ServiceKey, endpoint};
+use weir_common::{Address, Endpoint, endpoint};
 
-use super::Reconciler;
+use super::{Reconciler, services};
 use crate::{
-    addr::{EndpointAddr, octets},
-    state::{
-        Change,
-        model::{NamespacedName, Service},
-    },
+    addr::octets,
+    state::{Change, model::NamespacedName},
 };
 
 impl Reconciler {
     /// Writes what `changes` are about.
     pub(super) fn refresh_destinations(&mut self, changes: &[Change]) {
-        let mut services: BTreeSet<NamespacedName> = BTreeSet::new();
+        let mut services = self.clients.update(&self.snapshot, &self.options.node);
+        services.extend(services::touched(&self.snapshot, changes));
         for change in changes {
             match change {
-                Change::Workload(key) => {
-                    self.refresh_workload(key);
-                    if let Some(workload) = self.snapshot.workload(key) {
-                        let of = |name: &std::sync::Arc<str>| {
-                            NamespacedName::new(key.namespace.clone(), name.clone())
-                        };
-                        services.extend(workload.services.iter().map(of));
-                    }
-                }
-                Change::Service(key) => {
-                    services.insert(key.clone());
-                }
+                Change::Workload(key) => self.refresh_workload(key),
                 Change::Node(_) => self.refresh_node_addresses(),
-                Change::Policies | Change::Routes(_) | Change::Traffic(_) => {}
+                Change::Service(_) | Change::Policies | Change::Routes(_) | Change::Traffic(_) => {}
             }
         }
         for key in services {
@@ -53,6 +40,7 @@ impl Reconciler {
 
     /// Writes every workload and service.
     pub(super) fn refresh_everywhere(&mut self) {
+        self.clients.update(&self.snapshot, &self.options.node);
         let mut workloads: BTreeSet<NamespacedName> = self.addresses.keys().cloned().collect();
         workloads.extend(self.snapshot.workloads().map(|workload| workload.key.clone()));
         for key in workloads {
@@ -110,112 +98,5 @@ impl Reconciler {
 
     fn is_contested(&self, address: IpAddr) -> bool {
         self.snapshot.conflicts().iter().any(|conflict| conflict.address == address)
-    }
-
-    fn refresh_service(&mut self, key: &NamespacedName) {
-        let before = self.services.remove(key).unwrap_or_default();
-        let service = self.snapshot.service(key).cloned();
-        let mut now = Vec::new();
-        for service in service.iter() {
-            for address in service.addresses.iter().copied() {
-                now.extend(self.write_service(service, address));
-            }
-        }
-        for gone in before.iter().filter(|key| !now.contains(key)) {
-            self.drop_service(gone);
-        }
-        if !now.is_empty() {
-            self.services.insert(key.clone(), now);
-        }
-    }
-
-    /// Writes one address of a service; gives the keys that are in force.
-    fn write_service(&mut self, service: &Service, address: IpAddr) -> Vec<ServiceKey> {
-        let owned = self.snapshot.service_by_address(address, 0).is_some()
-            || service.ports.iter().any(|port| {
-                self.snapshot
-                    .service_by_address(address, port.port)
-                    .is_some_and(|(owner, _)| owner.key == service.key)
-            });
-        if !owned {
-            return Vec::new();
-        }
-        let mut keys = Vec::new();
-        for port in &service.ports {
-            let endpoints: Vec<EndpointAddr> = port
-                .endpoints
-                .iter()
-                .copied()
-                .filter(|endpoint| endpoint.ip().is_ipv4() == address.is_ipv4())
-                .collect();
-            // A service of which no endpoint is in the mesh is left to whoever serves it now.
-            if !endpoints.is_empty() && !endpoints.iter().any(|endpoint| self.is_meshed(*endpoint)) {
-                continue;
-            }
-            let key = ServiceKey { address: Address::from_octets(octets(address)), port: port.port, pad: 0 };
-            if self.write_backends(key, &endpoints) {
-                keys.push(key);
-            }
-        }
-        keys
-    }
-
-    fn is_meshed(&self, endpoint: EndpointAddr) -> bool {
-        self.snapshot.workload_by_address(endpoint.ip()).is_some_and(|workload| workload.enrolled)
-    }
-
-    /// Writes a new set of backends, points the service at it, and only then removes the old set, so
-    /// that no connection meets half a set.
-    fn write_backends(&mut self, key: ServiceKey, endpoints: &[EndpointAddr]) -> bool {
-        let backends: Vec<Backend> = endpoints
-            .iter()
-            .map(|endpoint| Backend {
-                address: Address::from_octets(octets(endpoint.ip())),
-                port: endpoint.port(),
-                pad: 0,
-            })
-            .collect();
-        let tables = &mut self.datapath.tables;
-        let old = tables.services.desired(&key).copied();
-        let slot = |set, index: usize| BackendKey { set, index: index as u32, pad: 0 };
-        let same = old.is_some_and(|old| {
-            old.count as usize == backends.len()
-                && backends
-                    .iter()
-                    .enumerate()
-                    .all(|(index, backend)| tables.backends.desired(&slot(old.set, index)) == Some(backend))
-        });
-        if same {
-            return true;
-        }
-        self.backend_sets += 1;
-        let set = self.backend_sets;
-        let written = backends
-            .iter()
-            .enumerate()
-            .all(|(index, backend)| tables.backends.set(slot(set, index), *backend));
-        let value = KernelService { set, count: backends.len() as u32, flags: 0 };
-        if !written || !tables.services.set(key, value) {
-            tracing::warn!(backends = backends.len(), "no room in the kernel for a service");
-            for index in 0..backends.len() {
-                tables.backends.unset(&slot(set, index));
-            }
-            return old.is_some();
-        }
-        if let Some(old) = old {
-            for index in 0..old.count as usize {
-                tables.backends.unset(&slot(old.set, index));
-            }
-        }
-        true
-    }
-
-    fn drop_service(&mut self, key: &ServiceKey) {
-        let tables = &mut self.datapath.tables;
-        let Some(old) = tables.services.desired(key).copied() else { return };
-        tables.services.unset(key);
-        for index in 0..old.count {
-            tables.backends.unset(&BackendKey { set: old.set, index, pad: 0 });
-        }
     }
 }

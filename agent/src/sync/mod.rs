@@ -7,9 +7,11 @@ mod addresses;
 mod capture;
 mod closed;
 pub mod known;
+mod layer7;
 mod listeners;
 mod rejudge;
 mod rules;
+mod services;
 pub mod verdicts;
 mod virtual_port;
 
@@ -21,6 +23,7 @@ use std::{
 
 use weir_common::{Config, config};
 
+use self::layer7::Clients;
 pub use self::{
     capture::{CaptureError, Captured},
     known::Known,
@@ -80,6 +83,7 @@ pub struct Reconciler {
     /// Keys that each service has in `SERVICES`.
     services: HashMap<NamespacedName, Vec<weir_common::ServiceKey>>,
     backend_sets: u64,
+    clients: Clients,
     generation: u32,
 }
 
@@ -110,6 +114,7 @@ impl Reconciler {
             services: HashMap::new(),
             // Sets are told apart for ever by the time at which they were begun.
             backend_sets: monotonic_ns(),
+            clients: Clients::default(),
             generation,
         }
     }

@@ -11,7 +11,8 @@ use weir_common::{ANY_PORT, PLAINTEXT, Verdict, VerdictKey, action};
 use super::{Reconciler, rules::network};
 use crate::{
     datapath::table::Network,
-    policy::{Applicable, ConnectionDecision, Source, SourceAddress},
+    policy::{ConnectionDecision, Source, SourceAddress},
+    proxy::judge::Rules,
     state::model::Workload,
 };
 
@@ -31,17 +32,18 @@ pub struct PortVerdict {
     pub action: u32,
 }
 
-/// What is decided about `source`, per destination port, given the policies that select the destination.
+/// What is decided about `source`, per destination port, given what decides about the destination.
 ///
 /// Only what holds whatever a connection carries is laid down; where it hangs on requests, the agent is
 /// asked, so that no path goes round who can see them.
-pub fn of(applicable: &Applicable, source: Source<'_>) -> Vec<PortVerdict> {
-    let decide = |port: u16| match applicable.decide_connection(source, port) {
+pub fn of(rules: &Rules, source: Source<'_>) -> Vec<PortVerdict> {
+    let decide = |port: u16| match rules.decide(source, port) {
         ConnectionDecision::Allowed(_) => action::ALLOW,
         ConnectionDecision::Denied(_) => action::DENY,
         ConnectionDecision::PerRequest => action::ASK,
     };
-    let classes: Vec<_> = applicable.ports().classes().map(|class| (decide(*class.start()), class)).collect();
+    let classes: Vec<_> =
+        rules.policies.ports().classes().map(|class| (decide(*class.start()), class)).collect();
     let size = |wanted: u32| -> usize {
         classes.iter().filter(|(action, _)| *action == wanted).map(|(_, class)| class.len()).sum()
     };
@@ -62,11 +64,7 @@ pub fn of(applicable: &Applicable, source: Source<'_>) -> Vec<PortVerdict> {
 }
 
 /// Verdicts for connections from one pod of this node to another: family, port, action.
-pub fn between(
-    source: &Workload,
-    destination: &Workload,
-    applicable: &Applicable,
-) -> Vec<(u16, PortVerdict)> {
+pub fn between(source: &Workload, destination: &Workload, rules: &Rules) -> Vec<(u16, PortVerdict)> {
     let mut verdicts = Vec::new();
     for family in [4u16, 6] {
         let of_family = |ip: &&IpAddr| ip.is_ipv4() == (family == 4);
@@ -76,15 +74,15 @@ pub fn between(
             continue;
         };
         let source = Source { identity: Some(&source.identity), address: SourceAddress::Address(*address) };
-        verdicts.extend(of(applicable, source).into_iter().map(|verdict| (family, verdict)));
+        verdicts.extend(of(rules, source).into_iter().map(|verdict| (family, verdict)));
     }
     verdicts
 }
 
 /// Verdicts for plaintext, whose source has no identity: each network that the policies tell apart, and
 /// what is decided about sources in it.
-pub fn plaintext(applicable: &Applicable) -> Vec<(IpNet, Vec<PortVerdict>)> {
-    let mut networks: Vec<IpNet> = applicable.networks().to_vec();
+pub fn plaintext(rules: &Rules) -> Vec<(IpNet, Vec<PortVerdict>)> {
+    let mut networks: Vec<IpNet> = rules.policies.networks().to_vec();
     for all in [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())] {
         if !networks.contains(&all) {
             networks.push(all);
@@ -94,7 +92,7 @@ pub fn plaintext(applicable: &Applicable) -> Vec<(IpNet, Vec<PortVerdict>)> {
         .into_iter()
         .map(|network| {
             let source = Source { identity: None, address: SourceAddress::Network(network) };
-            (network, of(applicable, source))
+            (network, of(rules, source))
         })
         .collect()
 }
@@ -132,9 +130,9 @@ impl Reconciler {
             .collect();
         let eager = pods.len() <= MOST_PODS;
         for (destination, workload) in &pods {
-            let applicable = self.snapshot.applicable(workload);
+            let rules = Rules::of(&self.snapshot, workload);
             if of.contains(destination) {
-                self.lay_down_plaintext(*destination, &applicable, wanted, classes);
+                self.lay_down_plaintext(*destination, &rules, wanted, classes);
             }
             if !eager {
                 continue;
@@ -143,7 +141,7 @@ impl Reconciler {
                 if source == destination || !(of.contains(source) || of.contains(destination)) {
                     continue;
                 }
-                for (family, verdict) in between(from, workload, &applicable) {
+                for (family, verdict) in between(from, workload, &rules) {
                     let key = VerdictKey {
                         source: *source,
                         destination: *destination,
@@ -162,12 +160,12 @@ impl Reconciler {
     fn lay_down_plaintext(
         &mut self,
         destination: u64,
-        applicable: &Applicable,
+        rules: &Rules,
         wanted: &mut HashSet<VerdictKey>,
         classes: &mut HashSet<Network>,
     ) {
         let generation = self.generation;
-        for (class, (of, verdicts)) in plaintext(applicable).into_iter().enumerate() {
+        for (class, (of, verdicts)) in plaintext(rules).into_iter().enumerate() {
             let family = if of.addr().is_ipv4() { 4 } else { 6 };
             for verdict in verdicts {
                 let key = VerdictKey {
@@ -192,21 +190,31 @@ mod tests {
     use super::*;
     use crate::{
         identity::{Identity, TrustDomain},
-        policy::{Policy, PolicyKey},
+        policy::{Applicable, Policy, PolicyKey},
     };
 
-    fn policies(specs: &[&str]) -> Applicable {
+    fn rules(specs: &[&str]) -> Rules {
         let named = specs.iter().enumerate().map(|(n, spec)| {
             let spec = serde_norway::from_str(spec).expect("YAML");
             Arc::new(Policy::parse(PolicyKey::new("shop", format!("p-{n}")), spec).expect("a right policy"))
         });
-        Applicable::new(named)
+        Rules { policies: Arc::new(Applicable::new(named)), requests: false }
+    }
+
+    #[test]
+    fn where_tokens_are_looked_at_the_agent_is_asked_and_a_denial_stays_one() {
+        let cart = Identity::new(&TrustDomain::default(), "shop", "cart").expect("an identity");
+        let source = Source { identity: Some(&cart), address: SourceAddress::Address([10, 1, 2, 3].into()) };
+        let deny = Rules { requests: true, ..rules(&["{action: deny, rules: [{to: [{ports: [80]}]}]}"]) };
+        let found = of(&deny, source);
+        let wanted = [(80, action::DENY), (ANY_PORT, action::ASK)];
+        assert_eq!(found, wanted.map(|(port, action)| PortVerdict { port, action }));
     }
 
     fn laid_down(specs: &[&str]) -> Vec<(u16, u32)> {
         let cart = Identity::new(&TrustDomain::default(), "shop", "cart").expect("an identity");
         let address = SourceAddress::Address([10, 1, 2, 3].into());
-        let verdicts = of(&policies(specs), Source { identity: Some(&cart), address });
+        let verdicts = of(&rules(specs), Source { identity: Some(&cart), address });
         verdicts.into_iter().map(|verdict| (verdict.port, verdict.action)).collect()
     }
 
@@ -242,8 +250,8 @@ mod tests {
 
     #[test]
     fn plaintext_that_only_requests_could_tell_is_never_passed_by_the_kernel() {
-        let applicable = policies(&["{rules: [{from: [{cidrs: [10.0.0.0/8]}], to: [{methods: [GET]}]}]}"]);
-        let mut found: Vec<(String, u32)> = plaintext(&applicable)
+        let rules = rules(&["{rules: [{from: [{cidrs: [10.0.0.0/8]}], to: [{methods: [GET]}]}]}"]);
+        let mut found: Vec<(String, u32)> = plaintext(&rules)
             .into_iter()
             .map(|(network, verdicts)| (network.to_string(), verdicts[0].action))
             .collect();

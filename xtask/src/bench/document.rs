@@ -58,12 +58,13 @@ others. Every way is from one node to the other.
 mutual TLS, one policy by identity, method and path at the server, metrics, and a record at each node.
 - The Envoys do the same work: a route by path in the client's pod, mutual TLS 1.3 over pooled connections, RBAC by \
 identity, method and path in the server's, their own statistics, and a line in JSON for each request, which goes to \
-/dev/null. Each has two threads, as an agent has.
+/dev/null. One pair is for HTTP/1.1, with two threads each, and one for HTTP/2, with one thread each: what is fastest \
+here.
 - HTTP/1.1 is wrk and nginx, as above. HTTP/2 and gRPC are `load requests` and `load serve http2`, one thread each: \
 one connection with prior knowledge, 64 bytes of answer, in gRPC 64 bytes each way.
 - Every client asks again as soon as it is answered, so p50 and p99 are those of a path that is full. Processor time \
 is that of both agents, or both Envoys, by the request.
-- Tokens are RS256; a hundred users take turns.
+- Tokens are signed with Ed25519; a hundred users take turns.
 - Of a large body the taker pauses for 0.3 s half-way, so that what is between fills up. The most is the kernel's \
 own mark (VmHWM).
 - The quiet pod asks 400 times a second; its neighbour on the same node asks over 64 connections as often as it is \

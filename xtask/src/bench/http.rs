@@ -20,7 +20,7 @@ use anyhow::Result;
 use self::{
     body::Body,
     client::Users,
-    envoy::Pair,
+    envoy::Pairs,
     neighbour::Neighbours,
     samples::{Protocol, Samples, Way},
     stage::Stage,
@@ -47,7 +47,7 @@ struct MemoryOf {
     right_after_load: Memory,
     /// The two agents once they had come to rest.
     after_load: Memory,
-    /// The two Envoys, then too.
+    /// The two Envoys for HTTP/1.1, then too.
     envoys: Memory,
     /// The two agents with the routes and policies of others, then too.
     crowded: Memory,
@@ -65,9 +65,9 @@ pub(super) fn measure(
     plan: &Plan,
     congestion: Congestion,
 ) -> Result<Results> {
-    let users = Users::new(load)?;
+    let users = Users::new()?;
     let plain = Stage::new(load, congestion)?;
-    let pair = Pair::start(&envoy::program(checkout)?, load, &plain)?;
+    let pairs = Pairs::start(&envoy::program(checkout)?, load, &plain)?;
     let mut meshed = Stage::new(load, congestion)?;
     meshed.start_agents(&users.keys, false)?;
     let mut crowded = Stage::new(load, congestion)?;
@@ -75,7 +75,7 @@ pub(super) fn measure(
 
     let mut samples = Samples::default();
     let mut memory = MemoryOf { at_start: meshed.memory()?, ..MemoryOf::default() };
-    let stages = Stages { plain: &plain, pair: &pair, meshed: &meshed, crowded: &crowded };
+    let stages = Stages { plain: &plain, pairs: &pairs, meshed: &meshed, crowded: &crowded };
     for protocol in Protocol::ALL {
         for &way in Way::of(protocol) {
             stages.measure(load, plan, &users, protocol, way)?;
@@ -93,7 +93,7 @@ pub(super) fn measure(
     thread::sleep(REST);
     memory.after_load = meshed.memory()?;
     memory.crowded = crowded.memory()?;
-    memory.envoys = pair.memory()?;
+    memory.envoys = pairs.memory()?;
     drop(crowded);
 
     eprintln!("neighbours");
@@ -106,7 +106,7 @@ pub(super) fn measure(
 /// What stands for the ways of a request.
 struct Stages<'a> {
     plain: &'a Stage,
-    pair: &'a Pair,
+    pairs: &'a Pairs,
     meshed: &'a Stage,
     crowded: &'a Stage,
 }
@@ -128,7 +128,7 @@ impl Stages<'_> {
             Way::Crowded => (self.crowded, stage::service_address(protocol)),
         };
         let cpu = || match way {
-            Way::Envoy => self.pair.cpu(),
+            Way::Envoy => self.pairs.cpu(),
             _ => stage.cpu(),
         };
         let before = cpu()?;

@@ -1,39 +1,22 @@
 //! One request and its answer between a client and a server, both bodies at once, neither held.
 //!
-//! Entry point: [`exchange`]. Back-pressure is the sockets' own: nothing is read that cannot be written.
+//! Entry point: [`relay`]. What each end's wire is, the four traits hide; back-pressure is the wires' own: nothing is
+//! read that cannot be written. It decides nothing: `look` says whether an answer is passed on.
 
-use std::{cell::Cell, io};
-
-use http::{Method, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite};
-
-use super::{
-    body::{Decoder, Piece, encode, encode_end},
-    forward,
-    io::{End, Reader, Writer},
-    message::{Framing, RequestHead, ResponseHead, Version, is_persistent},
-    parse::{self, Malformed},
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
 };
 
-/// Encoded bytes that wait before they are written even though more is at hand.
-const HIGH: usize = 64 * 1024;
-/// Bytes that a client may send ahead of the answers to what it sent before.
-const AHEAD: usize = 64 * 1024;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 
-/// What became of an exchange.
-#[derive(Debug)]
-pub(super) struct Exchanged {
-    /// The answer's status, when a head was passed on.
-    pub(super) status: Option<StatusCode>,
-    /// Whether the client's connection can take another request.
-    pub(super) client_stays: bool,
-    /// Whether the server's connection can.
-    pub(super) server_stays: bool,
-    /// Why it was not carried to its end.
-    pub(super) failed: Option<Failure>,
-    /// Both ends changed to another protocol: what follows is passed on as it is.
-    pub(super) switched: bool,
-}
+use super::{body::Piece, message::ResponseHead, parse::Malformed};
+use crate::{proxy::dial::DialError, tunnel::TunnelError};
 
 /// Why an exchange did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -44,114 +27,226 @@ pub(super) enum Failure {
     /// What the client sent as a body.
     #[error("the request's body: {0}")]
     Request(Malformed),
+    /// There was no connection to a server.
+    #[error("{0}")]
+    Unconnected(Unconnected),
     /// The server's side.
     #[error("the server broke off: {0}")]
     Server(io::Error),
+    /// The server says that it did not look at the request (RFC 9113 §8.7).
+    #[error("the server did not take the request: {0}")]
+    Unseen(io::Error),
     /// What the server sent.
     #[error("the answer: {0}")]
     Response(Malformed),
+    /// It took too long.
+    #[error("no answer within {0:?}")]
+    Late(std::time::Duration),
 }
 
-/// Sends the body that belongs to `head`, whose own bytes are in the server's writer, and passes the answer on.
-pub(super) async fn exchange<CR, CW, SR, SW>(
-    head: &RequestHead,
-    client: &mut End<CR, CW>,
-    server: &mut End<SR, SW>,
-) -> Exchanged
-where
-    CR: AsyncRead + Unpin,
-    CW: AsyncWrite + Unpin,
-    SR: AsyncRead + Unpin,
-    SW: AsyncWrite + Unpin,
-{
-    let mut answer = Answer { status: None, client_stays: true, server_stays: true, switched: false };
-    let keeps = is_persistent(head.version, &head.fields);
-    let sent = Cell::new(false);
-    let outcome = {
-        let mut sending = std::pin::pin!(async {
-            if let Err(failure) = send(head.framing, &mut client.reader, &mut server.writer).await {
+/// Why there is no connection to a server. Nothing of the request has left then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unconnected {
+    /// By socket.
+    #[error(transparent)]
+    Dial(DialError),
+    /// Through a tunnel.
+    #[error(transparent)]
+    Tunnel(TunnelError),
+    /// Nobody proves who the pod is.
+    #[error("{0}")]
+    Certificate(String),
+}
+
+impl Failure {
+    /// The tunnel's own words, where it is what failed.
+    pub(super) fn of_tunnel(&self) -> Option<&TunnelError> {
+        match self {
+            Self::Unconnected(Unconnected::Tunnel(error)) => Some(error),
+            Self::Server(error) | Self::Unseen(error) => error.get_ref()?.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it speaks against the server, not the client.
+    pub(super) fn is_of_server(&self) -> bool {
+        !matches!(self, Self::Client(_) | Self::Request(_))
+    }
+
+    /// What a client is told that has no answer yet.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Client(_) => StatusCode::BAD_REQUEST,
+            Self::Request(malformed) => malformed.status(),
+            Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unconnected(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Server(_) | Self::Unseen(_) | Self::Response(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+/// Content that comes, and the fields behind it.
+pub(super) trait BodyIn {
+    /// The next piece; after the end, the end again.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>>;
+
+    /// Waits, behind the end, until the sender is gone.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
+        Poll::Pending
+    }
+
+    /// From now on all that comes is content, to the end of the connection.
+    fn switch(&mut self) {}
+}
+
+/// Content that goes, and the fields behind it.
+pub(super) trait BodyOut {
+    /// Takes content; it may wait here until [`BodyOut::flush`].
+    async fn data(&mut self, data: Bytes) -> Result<(), Failure>;
+
+    /// Sends what waits.
+    async fn flush(&mut self) -> Result<(), Failure>;
+
+    /// Ends the body and sends all.
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure>;
+
+    /// From now on content goes as it is, and its end is the connection's.
+    fn switch(&mut self) {}
+}
+
+/// An answer that comes.
+pub(super) trait AnswerIn: BodyIn {
+    /// The next head: any number that only inform, and then one that counts.
+    async fn head(&mut self) -> Result<ResponseHead, Failure>;
+}
+
+/// An answer that goes.
+pub(super) trait AnswerOut: BodyOut {
+    /// Passes a head on that only informs.
+    async fn inform(&mut self, head: &ResponseHead) -> Result<(), Failure>;
+
+    /// Begins the answer.
+    async fn head(&mut self, head: ResponseHead) -> Result<(), Failure>;
+
+    /// Whether the client can change to another protocol, as it asked.
+    fn can_switch(&self) -> bool {
+        false
+    }
+
+    /// This answer is the connection's last, where that can be said: not all of the request will be read.
+    fn close(&mut self) {}
+
+    /// Waits until the client is gone.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
+        Poll::Pending
+    }
+}
+
+/// How far an exchange came, also when it breaks off.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The status that the server answered with.
+    pub(super) status: Option<StatusCode>,
+    /// Whether the answer has begun for the client.
+    pub(super) begun: bool,
+    /// `grpc-status`, in head or trailers.
+    pub(super) grpc_status: Option<u16>,
+    /// Bytes of the two bodies.
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+/// What becomes of an answer whose head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It is the client's.
+    Pass,
+    /// It is not; the request may be tried again.
+    Drop,
+}
+
+/// How an exchange ended that did not fail.
+#[derive(Debug)]
+pub(super) enum Relayed {
+    /// The answer is with the client; whether all of the request is with the server.
+    Whole { sent: bool },
+    /// Both ends changed to another protocol, and have said all.
+    Switched,
+    /// The answer was not passed on; whether all of the request is with the server.
+    Dropped { sent: bool },
+}
+
+/// Sends `body` behind a head that `out` has, and passes what `input` answers on.
+///
+/// # Errors
+/// Why it did not come to its end; `progress` says how far it came.
+pub(super) async fn relay(
+    (body, answer): (&mut impl BodyIn, &mut impl AnswerOut),
+    (out, input): (&mut impl BodyOut, &mut impl AnswerIn),
+    progress: &mut Progress,
+    look: &mut dyn FnMut(&mut ResponseHead) -> Look,
+) -> Result<Relayed, Failure> {
+    let (sent, count) = (Cell::new(false), Cell::new(0));
+    let received = {
+        let mut sending = pin!(async {
+            if let Err(failure) = pass(body, out, &count).await {
                 return failure;
             }
             sent.set(true);
-            Failure::Client(gone(&mut client.reader).await)
+            poll_fn(|cx| body.poll_gone(cx)).await
         });
-        let mut receiving =
-            std::pin::pin!(receive(head, keeps, &mut server.reader, &mut client.writer, &mut answer));
+        let mut receiving = pin!(receive(input, answer, progress, look));
         tokio::select! {
             biased;
             received = &mut receiving => received,
             failure = &mut sending => match failure {
-                // It may have answered before it stopped to listen.
-                Failure::Server(_) => receiving.await,
+                // It may have answered before it stopped to listen, and knows best why it did.
+                failure if failure.is_of_server() => receiving.await,
                 failure => Err(failure),
             },
         }
     };
-    let whole = outcome.is_ok() && sent.get();
-    Exchanged {
-        status: answer.status,
-        client_stays: whole && answer.client_stays,
-        server_stays: whole && answer.server_stays && !answer.switched,
-        switched: whole && answer.switched,
-        failed: outcome.err(),
-    }
-}
-
-/// What is known of the answer, also when it breaks off.
-struct Answer {
-    status: Option<StatusCode>,
-    client_stays: bool,
-    server_stays: bool,
-    switched: bool,
-}
-
-/// The request, its head first.
-async fn send<R, W>(framing: Framing, client: &mut Reader<R>, server: &mut Writer<W>) -> Result<(), Failure>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    server.flush().await.map_err(Failure::Server)?;
-    let mut decoder = Decoder::new(framing);
-    loop {
-        match decoder.next(&mut client.buffer).map_err(Failure::Request)? {
-            Some(Piece::Data(data)) => {
-                encode(framing, &data, &mut server.buffer);
-                if server.buffer.len() >= HIGH {
-                    server.flush().await.map_err(Failure::Server)?;
-                }
-            }
-            Some(Piece::End(trailers)) => {
-                encode_end(framing, trailers.as_ref(), &mut server.buffer);
-                return server.flush().await.map_err(Failure::Server);
-            }
-            None => {
-                server.flush().await.map_err(Failure::Server)?;
-                if client.fill().await.map_err(Failure::Client)? == 0 {
-                    return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into()));
-                }
-            }
+    progress.sent += count.get();
+    match received? {
+        Received::All => Ok(Relayed::Whole { sent: sent.get() }),
+        Received::Dropped => Ok(Relayed::Dropped { sent: sent.get() }),
+        Received::Switched => {
+            body.switch();
+            out.switch();
+            input.switch();
+            answer.switch();
+            let (up, down) = (Cell::new(0), Cell::new(0));
+            let (there, back) = tokio::join!(pass(body, out, &up), pass(input, answer, &down));
+            progress.sent += up.get();
+            progress.received += down.get();
+            there?;
+            back?;
+            Ok(Relayed::Switched)
         }
     }
 }
 
+enum Received {
+    All,
+    Switched,
+    Dropped,
+}
+
 /// The answer: heads that only inform, the head, the body.
-async fn receive<R, W>(
-    request: &RequestHead,
-    keeps: bool,
-    server: &mut Reader<R>,
-    client: &mut Writer<W>,
-    answer: &mut Answer,
-) -> Result<(), Failure>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let head = loop {
-        let head = response_head(server).await?;
+async fn receive(
+    input: &mut impl AnswerIn,
+    answer: &mut impl AnswerOut,
+    progress: &mut Progress,
+    look: &mut dyn FnMut(&mut ResponseHead) -> Look,
+) -> Result<Received, Failure> {
+    let mut head = loop {
+        let head = tokio::select! {
+            biased;
+            head = input.head() => head?,
+            failure = poll_fn(|cx| answer.poll_gone(cx)) => return Err(failure),
+        };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            answer.switched = forward::upgrade(&request.fields).is_some();
-            if !answer.switched {
+            if !answer.can_switch() {
                 return Err(Failure::Response(Malformed::FirstLine));
             }
             break head;
@@ -159,111 +254,205 @@ where
         if !head.status.is_informational() {
             break head;
         }
-        if request.version == Version::Http11 {
-            forward::response(&head, Framing::Empty, (Version::Http11, false), &mut client.buffer);
-            client.flush().await.map_err(Failure::Client)?;
-        }
+        answer.inform(&head).await?;
     };
-    let from = parse::response_framing(&request.method, &head).map_err(Failure::Response)?;
-    // A body without a length, for a client that knows no chunks, ends with the connection.
-    let to = match (from, request.version) {
-        (Framing::UntilClose, Version::Http11) => Framing::Chunked,
-        (Framing::Chunked, Version::Http10) => Framing::UntilClose,
-        (same, _) => same,
-    };
-    answer.server_stays = is_persistent(head.version, &head.fields) && from != Framing::UntilClose;
-    answer.client_stays = keeps && to != Framing::UntilClose;
-    answer.status = Some(head.status);
-    forward::response(&head, to, (request.version, !answer.client_stays), &mut client.buffer);
-    let mut decoder = Decoder::new(from);
+    progress.status = Some(head.status);
+    progress.grpc_status = grpc_status(&head.fields);
+    if look(&mut head) == Look::Drop {
+        return Ok(Received::Dropped);
+    }
+    progress.begun = true;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        answer.head(head).await?;
+        return Ok(Received::Switched);
+    }
+    answer.head(head).await?;
+    let count = Cell::new(0);
+    let passed = pass(input, answer, &count).await;
+    progress.received += count.get();
+    progress.grpc_status = passed?.or(progress.grpc_status);
+    Ok(Received::All)
+}
+
+/// Passes a body on to its end; the `grpc-status` behind it, where there is one.
+async fn pass(
+    from: &mut impl BodyIn,
+    to: &mut impl BodyOut,
+    count: &Cell<u64>,
+) -> Result<Option<u16>, Failure> {
     loop {
-        match decoder.next(&mut server.buffer).map_err(Failure::Response)? {
-            Some(Piece::Data(data)) => {
-                encode(to, &data, &mut client.buffer);
-                if client.buffer.len() >= HIGH {
-                    client.flush().await.map_err(Failure::Client)?;
-                }
-            }
-            Some(Piece::End(trailers)) => {
-                encode_end(to, trailers.as_ref(), &mut client.buffer);
-                return client.flush().await.map_err(Failure::Client);
+        let at_hand = poll_fn(|cx| {
+            Poll::Ready(match from.poll_piece(cx) {
+                Poll::Ready(piece) => Some(piece),
+                Poll::Pending => None,
+            })
+        });
+        let piece = match at_hand.await {
+            Some(Ok(piece)) => piece,
+            Some(Err(failure)) => {
+                // What came before it broke off is passed on.
+                let _ = to.flush().await;
+                return Err(failure);
             }
             None => {
-                client.flush().await.map_err(Failure::Client)?;
-                if server.fill().await.map_err(Failure::Server)? == 0 {
-                    if !decoder.close() {
-                        return Err(Failure::Server(io::ErrorKind::UnexpectedEof.into()));
-                    }
-                    encode_end(to, None, &mut client.buffer);
-                    return client.flush().await.map_err(Failure::Client);
-                }
+                to.flush().await?;
+                poll_fn(|cx| from.poll_piece(cx)).await?
+            }
+        };
+        match piece {
+            Piece::Data(data) => {
+                count.set(count.get() + data.len() as u64);
+                to.data(data).await?;
+            }
+            Piece::End(trailers) => {
+                let status = trailers.as_ref().and_then(grpc_status);
+                to.end(trailers).await?;
+                return Ok(status);
             }
         }
     }
 }
 
-async fn response_head<R: AsyncRead + Unpin>(server: &mut Reader<R>) -> Result<ResponseHead, Failure> {
-    loop {
-        if let Some((head, taken)) = parse::response(&server.buffer).map_err(Failure::Response)? {
-            bytes::Buf::advance(&mut server.buffer, taken);
-            return Ok(head);
-        }
-        if server.fill().await.map_err(Failure::Server)? == 0 {
-            return Err(Failure::Server(io::ErrorKind::UnexpectedEof.into()));
-        }
+pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u16> {
+    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+impl<B: BodyIn> BodyIn for &mut B {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+        (**self).poll_piece(cx)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        (**self).poll_gone(cx)
+    }
+
+    fn switch(&mut self) {
+        (**self).switch();
     }
 }
 
-/// Waits until the client is gone, while it waits for us; what it sends ahead is kept, to a bound.
-async fn gone<R: AsyncRead + Unpin>(client: &mut Reader<R>) -> io::Error {
-    while client.buffer.len() < AHEAD {
-        match client.fill().await {
-            // It has said all, and may well wait for the answer.
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) => return error,
-        }
+/// A request's body that is kept, to a bound, so that it can be sent again.
+#[derive(Debug)]
+pub(super) struct Kept<B> {
+    inner: B,
+    most: usize,
+    pieces: Vec<Bytes>,
+    size: usize,
+    /// The end, once it has come.
+    end: Option<Option<HeaderMap>>,
+    /// How many of the pieces were given since the last beginning.
+    given: usize,
+    /// More came than is kept.
+    lost: Rc<Cell<bool>>,
+}
+
+/// Most pieces that are kept; a body in tiny ones costs more than its size.
+const PIECES: usize = 256;
+
+impl<B: BodyIn> Kept<B> {
+    /// `inner`, of which `most` bytes are kept.
+    pub(super) fn new(inner: B, most: usize) -> Self {
+        Self { inner, most, pieces: Vec::new(), size: 0, end: None, given: 0, lost: Rc::default() }
     }
-    std::future::pending().await
-}
 
-/// Passes everything on, both ways, until both ends have said all.
-///
-/// # Errors
-/// The first that either end has.
-pub(super) async fn tunnel<CR, CW, SR, SW>(
-    client: &mut End<CR, CW>,
-    server: &mut End<SR, SW>,
-) -> Result<(), Failure>
-where
-    CR: AsyncRead + Unpin,
-    CW: AsyncWrite + Unpin,
-    SR: AsyncRead + Unpin,
-    SW: AsyncWrite + Unpin,
-{
-    let (up, down) = tokio::join!(
-        pass(&mut client.reader, &mut server.writer),
-        pass(&mut server.reader, &mut client.writer)
-    );
-    up.map_err(Failure::Client)?;
-    down.map_err(Failure::Server)
-}
+    /// Begins anew; whether that can be done.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.given = 0;
+        !self.lost.get()
+    }
 
-async fn pass<R, W>(from: &mut Reader<R>, to: &mut Writer<W>) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    loop {
-        to.flush().await?;
-        if from.buffer.is_empty() && from.fill().await? == 0 {
-            return to.finish().await;
-        }
-        std::mem::swap(&mut from.buffer, &mut to.buffer);
+    /// Whether it cannot be sent again, for who must know that while it is being sent.
+    pub(super) fn lost(&self) -> Rc<Cell<bool>> {
+        self.lost.clone()
     }
 }
 
-/// Whether a request may be sent a second time to a server that broke off before it answered (RFC 9110 §9.2.2).
-pub(super) fn may_repeat(method: &Method) -> bool {
-    method.is_idempotent()
+impl<B: BodyIn> BodyIn for Kept<B> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+        if let Some(piece) = self.pieces.get(self.given) {
+            self.given += 1;
+            return Poll::Ready(Ok(Piece::Data(piece.clone())));
+        }
+        if let Some(trailers) = &self.end {
+            return Poll::Ready(Ok(Piece::End(trailers.clone())));
+        }
+        let polled = self.inner.poll_piece(cx);
+        match &polled {
+            Poll::Ready(Ok(Piece::Data(data))) => {
+                self.size += data.len();
+                if !self.lost.get() && self.size <= self.most && self.pieces.len() < PIECES {
+                    self.pieces.push(data.clone());
+                    self.given += 1;
+                } else {
+                    self.lost.set(true);
+                    self.pieces = Vec::new();
+                    self.given = 0;
+                }
+            }
+            Poll::Ready(Ok(Piece::End(trailers))) => self.end = Some(trailers.clone()),
+            _ => {}
+        }
+        polled
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        self.inner.poll_gone(cx)
+    }
+
+    fn switch(&mut self) {
+        self.end = None;
+        self.most = 0;
+        self.inner.switch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    struct Given(VecDeque<Piece>);
+
+    impl BodyIn for Given {
+        fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+            Poll::Ready(Ok(self.0.pop_front().unwrap_or(Piece::End(None))))
+        }
+    }
+
+    fn content(body: &mut Kept<Given>) -> Vec<u8> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut all = Vec::new();
+        while let Poll::Ready(Ok(Piece::Data(data))) = body.poll_piece(&mut cx) {
+            all.extend_from_slice(&data);
+        }
+        all
+    }
+
+    fn kept(most: usize) -> Kept<Given> {
+        let pieces = ["ab", "c", "def"].map(|text| Piece::Data(Bytes::from_static(text.as_bytes())));
+        Kept::new(Given(pieces.into_iter().collect()), most)
+    }
+
+    #[test]
+    fn a_body_within_the_bound_can_be_sent_again_from_wherever_it_was_left() {
+        let mut body = kept(6);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = body.poll_piece(&mut cx);
+        assert!(body.rewind());
+        for _ in 0..2 {
+            assert_eq!(content(&mut body), b"abcdef");
+            assert!(body.rewind());
+        }
+    }
+
+    #[test]
+    fn a_body_beyond_the_bound_is_passed_on_and_cannot_be_sent_again() {
+        let mut body = kept(5);
+        assert_eq!(content(&mut body), b"abcdef");
+        assert!(!body.rewind() && body.lost().get());
+        let mut none = Kept::new(Given(VecDeque::new()), 0);
+        assert_eq!(content(&mut none), b"");
+        assert!(none.rewind(), "there is nothing to keep");
+    }
 }

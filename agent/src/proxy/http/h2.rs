@@ -1,26 +1,34 @@
-//! HTTP/2 with prior knowledge: each stream is judged and forwarded as a stream of the server's own connection.
+//! HTTP/2 on the wire, at either end: a client's connection, and streams to a server.
 //!
-//! Entry point: [`serve`]. Streams of one client share one connection to the server; each has its own flow control
-//! from end to end, so that one that stalls stalls no other. Abuse of the protocol ends the client's connection alone.
+//! Entry points: [`serve`] for a client's connection, [`connect`] and [`start`] for a
+//! server's. Frames, flow control and the bounds against floods are the library's.
 
-use std::{future::poll_fn, time::Instant};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use h2::{
     Reason, RecvStream, SendStream,
-    client::SendRequest,
+    client::{ResponseFuture, SendRequest},
     server::{Connection, SendResponse},
 };
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    exchange::Failure,
-    forward,
+    app::App,
+    body::Piece,
+    exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure},
+    forward::{self, Client},
     io::{Duplex, End, Owned},
-    message::{Framing, RequestHead, Version},
-    serve::{Done, DoneBy, Handler, Refused, Served, Server, over},
+    message::{Framing, RequestHead, ResponseHead, Version},
+    parse::Malformed,
+    serve::{Ends, Served},
 };
 
 /// Streams of one client at a time.
@@ -31,12 +39,8 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Bytes of a stream that wait for the peer's window.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// Serves `client` until its connection ends; `server` is used first where it is there.
-pub(super) async fn serve<R, W>(
-    client: &mut End<R, W>,
-    server: Option<Server>,
-    handler: &impl Handler,
-) -> Served
+/// Serves `client` stream by stream until its connection ends; once `ends` says so, no new streams are taken.
+pub(super) async fn serve<R, W>(client: &mut End<R, W>, app: &impl App, ends: &Ends) -> Served
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -52,22 +56,21 @@ where
         Ok(connection) => connection,
         Err(error) => return Served::Broken(error.to_string()),
     };
-    let upstream = Upstream::default();
-    if let Some(server) = server
-        && let Err(error) = upstream.use_socket(server).await
-    {
-        return Served::Broken(error.to_string());
-    }
     let mut streams = FuturesUnordered::new();
+    let mut ending = false;
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => streams.push(one(request, respond, &upstream, handler)),
+                Some(Ok((request, respond))) => streams.push(one(request, respond, app)),
                 Some(Err(error)) => return broken(&error),
                 None => return Served::Clean,
             },
             Some(()) = streams.next() => {}
-            () = upstream.drive() => {}
+            () = ends.wait(), if !ending => {
+                ending = true;
+                // GOAWAY; streams that are under way come to their end.
+                connection.graceful_shutdown();
+            }
         }
     }
 }
@@ -80,130 +83,25 @@ fn broken(error: &h2::Error) -> Served {
     }
 }
 
-type Driver = std::pin::Pin<Box<dyn Future<Output = ()>>>;
-
-/// The connection to the server, made when it is needed.
-#[derive(Default)]
-struct Upstream {
-    requests: tokio::sync::Mutex<Option<SendRequest<Bytes>>>,
-    driver: std::cell::RefCell<Option<Driver>>,
-    changed: tokio::sync::Notify,
-}
-
-impl Upstream {
-    /// Moves the connection's bytes; ends when there is another connection, or none any more.
-    async fn drive(&self) {
-        let changed = self.changed.notified();
-        let driven = poll_fn(|cx| match self.driver.borrow_mut().as_mut() {
-            Some(driver) => driver.as_mut().poll(cx),
-            None => std::task::Poll::Pending,
-        });
-        tokio::select! {
-            () = driven => drop(self.driver.borrow_mut().take()),
-            () = changed => {}
-        }
-    }
-
-    async fn use_socket(&self, server: Server) -> Result<(), h2::Error> {
-        self.requests.lock().await.replace(self.start(server).await?);
-        Ok(())
-    }
-
-    async fn start(&self, server: Server) -> Result<SendRequest<Bytes>, h2::Error> {
-        let mut builder = h2::client::Builder::new();
-        builder
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(super::parse::HEAD as u32)
-            .max_send_buffer_size(SEND_BUFFER);
-        let (requests, connection) = builder.handshake(Owned(server)).await?;
-        self.driver.replace(Some(Box::pin(async move {
-            // What went wrong, each stream learns for itself.
-            let _ = connection.await;
-        })));
-        self.changed.notify_waiters();
-        self.changed.notify_one();
-        Ok(requests)
-    }
-
-    /// A handle that takes a stream.
-    async fn ready(&self, handler: &impl Handler) -> Result<SendRequest<Bytes>, Refused> {
-        let mut kept = self.requests.lock().await;
-        if let Some(requests) = kept.take()
-            && let Ok(ready) = requests.ready().await
-        {
-            return Ok(kept.insert(ready).clone());
-        }
-        let server = over(handler.dial().await?);
-        let started = self.start(server).await.map_err(|error| unavailable(&error))?;
-        let ready = started.ready().await.map_err(|error| unavailable(&error))?;
-        Ok(kept.insert(ready).clone())
-    }
-}
-
-fn unavailable(error: &h2::Error) -> Refused {
-    Refused {
-        status: StatusCode::BAD_GATEWAY,
-        reason: crate::flows::record::Reason::UpstreamRefused,
-        detail: format!("the server speaks no HTTP/2: {error}"),
-        denied_by: None,
-    }
-}
-
-/// One request, from its head to its record.
-async fn one(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    upstream: &Upstream,
-    handler: &impl Handler,
-) {
-    let began = Instant::now();
-    let (parts, mut body) = request.into_parts();
-    let Some(mut head) = head(&parts, body.is_end_stream()) else {
+/// One request, from its head to its end.
+async fn one(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, app: &impl App) {
+    let (parts, body) = request.into_parts();
+    let Some(head) = head(parts, body.is_end_stream()) else {
+        app.malformed(Malformed::Target);
         return respond.send_reset(Reason::PROTOCOL_ERROR);
     };
-    let mut progress = Progress::default();
-    let outcome = async {
-        handler.judge(&mut head)?;
-        let requests = upstream.ready(handler).await?;
-        let forwarded = forwarded(&head, handler).ok_or_else(not_forwardable)?;
-        Ok(carry(requests, forwarded, &mut body, &mut respond, &mut progress).await)
+    let mut body = Body { stream: body, owed: 0, whose: Failure::Client };
+    let mut answer = Answer { respond, send: None, ended: false };
+    if app.answer(head, &mut body, &mut answer).await.is_err() {
+        answer.reset();
+    } else if !body.stream.is_end_stream() {
+        // The answer is whole and the rest of the request is not wanted (RFC 9113 §8.1).
+        answer.respond.send_reset(Reason::NO_ERROR);
     }
-    .await;
-    let (status, end) = match &outcome {
-        Ok(Ok(())) => (progress.status, DoneBy::Server),
-        Ok(Err(failure)) => (progress.status, DoneBy::Failed(failure)),
-        Err(refused) => {
-            answer(&head, refused, &mut respond);
-            progress.grpc_status = head.is_grpc().then(|| grpc_code(refused.status).into());
-            (Some(refused.status), DoneBy::Refused(refused))
-        }
-    };
-    let bytes = (progress.sent, progress.received);
-    handler.done(Done { head: &head, status, grpc_status: progress.grpc_status, began, bytes, end });
-}
-
-fn not_forwardable() -> Refused {
-    Refused {
-        status: StatusCode::BAD_REQUEST,
-        reason: crate::flows::record::Reason::HttpMalformed,
-        detail: "the target cannot be forwarded".into(),
-        denied_by: None,
-    }
-}
-
-/// How far a request came.
-#[derive(Default)]
-struct Progress {
-    status: Option<StatusCode>,
-    grpc_status: Option<u16>,
-    sent: u64,
-    received: u64,
 }
 
 /// The head, where it names one host and a path.
-fn head(parts: &http::request::Parts, ended: bool) -> Option<RequestHead> {
+fn head(parts: http::request::Parts, ended: bool) -> Option<RequestHead> {
     let target = parts.uri.path_and_query()?.as_str().to_owned();
     let mut hosts = parts.headers.get_all(header::HOST).into_iter();
     let host = hosts.next().map(HeaderValue::to_str).transpose().ok()?;
@@ -215,13 +113,163 @@ fn head(parts: &http::request::Parts, ended: bool) -> Option<RequestHead> {
     if hosts.next().is_some() || authority.contains('@') || parts.method == http::Method::CONNECT {
         return None;
     }
-    let framing = if ended { Framing::Empty } else { Framing::Chunked };
-    let (method, fields) = (parts.method.clone(), parts.headers.clone());
-    Some(RequestHead { version: Version::Http2, method, target, authority, fields, framing })
+    let framing = framing(&parts.headers, ended);
+    Some(RequestHead {
+        version: Version::Http2,
+        method: parts.method,
+        target,
+        authority,
+        fields: parts.headers,
+        framing,
+    })
+}
+
+/// How an HTTP/1 peer would be told where the body ends.
+fn framing(fields: &HeaderMap, ended: bool) -> Framing {
+    let length = fields.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match length {
+        _ if ended => Framing::Empty,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    }
+}
+
+/// Content of a stream; what was not passed on is not credited.
+pub(super) struct Body {
+    stream: RecvStream,
+    owed: usize,
+    whose: fn(io::Error) -> Failure,
+}
+
+impl BodyIn for Body {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+        let owed = std::mem::take(&mut self.owed);
+        if owed > 0 {
+            // Fails only when more is released than came.
+            let _ = self.stream.flow_control().release_capacity(owed);
+        }
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                self.owed = data.len();
+                Poll::Ready(Ok(Piece::Data(data)))
+            }
+            Some(Err(error)) => Poll::Ready(Err((self.whose)(into_io(error)))),
+            None => {
+                let trailers = ready!(self.stream.poll_trailers(cx));
+                Poll::Ready(trailers.map(Piece::End).map_err(|error| (self.whose)(into_io(error))))
+            }
+        }
+    }
+}
+
+/// The answer to a client's request.
+struct Answer {
+    respond: SendResponse<Bytes>,
+    send: Option<SendStream<Bytes>>,
+    ended: bool,
+}
+
+impl Answer {
+    fn reset(&mut self) {
+        match &mut self.send {
+            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl BodyOut for Answer {
+    async fn data(&mut self, data: Bytes) -> Result<(), Failure> {
+        match &mut self.send {
+            Some(send) => send_data(send, data).await.map_err(|error| Failure::Client(into_io(error))),
+            None => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
+        let Some(send) = self.send.as_mut().filter(|_| !self.ended) else { return Ok(()) };
+        self.ended = true;
+        end(send, trailers).map_err(|error| Failure::Client(into_io(error)))
+    }
+}
+
+impl AnswerOut for Answer {
+    async fn inform(&mut self, head: &ResponseHead) -> Result<(), Failure> {
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = forward::without_hop(&head.fields);
+        // A client that is gone is learned of elsewhere.
+        let _ = self.respond.send_informational(response);
+        Ok(())
+    }
+
+    async fn head(&mut self, head: ResponseHead) -> Result<(), Failure> {
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = match head.version {
+            Version::Http2 => head.fields,
+            Version::Http10 | Version::Http11 => forward::without_hop(&head.fields),
+        };
+        self.ended = head.framing == Framing::Empty;
+        let sent = self.respond.send_response(response, self.ended);
+        self.send = Some(sent.map_err(|error| Failure::Client(into_io(error)))?);
+        Ok(())
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let reset = ready!(self.respond.poll_reset(cx));
+        Poll::Ready(Failure::Client(into_io(reset.map_or_else(|error| error, Into::into))))
+    }
+}
+
+/// Makes a connection to a server that speaks HTTP/2. A task of its own moves its bytes, until it breaks or nobody has
+/// a handle or a stream of it any more.
+///
+/// # Errors
+/// When the server does not speak it.
+pub(super) async fn connect<R, W>(server: End<R, W>) -> Result<SendRequest<Bytes>, h2::Error>
+where
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(super::parse::HEAD as u32)
+        .max_send_buffer_size(SEND_BUFFER);
+    let (requests, connection) = builder.handshake(Owned(server)).await?;
+    tokio::task::spawn_local(async move {
+        // What went wrong, each stream learns for itself.
+        let _ = connection.await;
+    });
+    Ok(requests)
+}
+
+/// Begins an exchange on a stream of its own.
+///
+/// # Errors
+/// When the connection takes no more streams.
+pub(super) async fn start(
+    requests: SendRequest<Bytes>,
+    head: &RequestHead,
+    client: Client<'_>,
+) -> Result<(Out, In), Failure> {
+    let unseen = |error: h2::Error| Failure::Unseen(into_io(error));
+    let mut requests = requests.ready().await.map_err(unseen)?;
+    let request = forwarded(head, client).ok_or(Failure::Request(Malformed::Target))?;
+    let ended = head.framing == Framing::Empty;
+    let (answer, send) = requests.send_request(request, ended).map_err(unseen)?;
+    Ok((Out { send, ended }, In { state: Some(Awaited::Head(answer)) }))
 }
 
 /// The request for the next hop.
-fn forwarded(head: &RequestHead, handler: &impl Handler) -> Option<Request<()>> {
+fn forwarded(head: &RequestHead, client: Client<'_>) -> Option<Request<()>> {
     let uri = http::Uri::builder()
         .scheme("http")
         .authority(head.authority.as_str())
@@ -231,194 +279,132 @@ fn forwarded(head: &RequestHead, handler: &impl Handler) -> Option<Request<()>> 
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri;
+    let from = match head.version {
+        Version::Http2 => &head.fields,
+        Version::Http10 | Version::Http11 => &forward::without_hop(&head.fields),
+    };
     let fields = request.headers_mut();
-    for (name, value) in &head.fields {
+    for (name, value) in from {
         if name != header::HOST && !forward::is_asserted(name) {
             fields.append(name, value.clone());
         }
     }
-    for (name, value) in forward::asserted(handler.client()) {
+    for (name, value) in forward::asserted(client) {
         fields.insert(name, HeaderValue::from_str(&value).ok()?);
     }
     Some(request)
 }
 
-/// Both bodies at once; a reset of either end is passed on to the other.
-async fn carry(
-    mut requests: SendRequest<Bytes>,
-    request: Request<()>,
-    body: &mut RecvStream,
-    respond: &mut SendResponse<Bytes>,
-    progress: &mut Progress,
-) -> Result<(), Failure> {
-    let ended = body.is_end_stream();
-    let (answer, mut send) = requests.send_request(request, ended).map_err(of_server)?;
-    let (mut sent, mut received) = (0, 0);
-    let result = {
-        let mut sending = std::pin::pin!(async {
-            if !ended {
-                pass(body, &mut send, &mut sent).await?;
+/// A request to a server.
+pub(super) struct Out {
+    send: SendStream<Bytes>,
+    ended: bool,
+}
+
+impl BodyOut for Out {
+    async fn data(&mut self, data: Bytes) -> Result<(), Failure> {
+        send_data(&mut self.send, data).await.map_err(of_server)
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        end(&mut self.send, trailers).map_err(of_server)
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        // A request that nobody waits for any more; where all is sent and answered it changes nothing.
+        if !self.ended {
+            self.send.send_reset(Reason::CANCEL);
+        }
+    }
+}
+
+/// A server's answer.
+pub(super) struct In {
+    state: Option<Awaited>,
+}
+
+enum Awaited {
+    Head(ResponseFuture),
+    Body(Body),
+}
+
+impl BodyIn for In {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+        match &mut self.state {
+            Some(Awaited::Body(body)) => body.poll_piece(cx),
+            _ => Poll::Ready(Ok(Piece::End(None))),
+        }
+    }
+}
+
+impl AnswerIn for In {
+    async fn head(&mut self) -> Result<ResponseHead, Failure> {
+        let Some(Awaited::Head(answer)) = &mut self.state else {
+            return Err(Failure::Response(Malformed::FirstLine));
+        };
+        let head = poll_fn(|cx| {
+            if let Poll::Ready(Some(informed)) = answer.poll_informational(cx) {
+                return Poll::Ready(informed.map(|response| (response.map(|()| None), true)));
             }
-            std::future::pending::<Result<(), Passing>>().await
+            Pin::new(&mut *answer).poll(cx).map_ok(|response| (response.map(Some), false))
         });
-        let mut receiving = std::pin::pin!(receive(answer, respond, &mut received, progress));
-        tokio::select! {
-            biased;
-            received = &mut receiving => received,
-            Err(passing) = &mut sending => match passing {
-                Passing::From(error) => Err(Failure::Client(into_io(error))),
-                // The server may have answered before it stopped to listen.
-                Passing::To(_) => receiving.await,
-            },
+        let (response, _) = head.await.map_err(of_server)?;
+        let (parts, body) = response.into_parts();
+        let mut framing = Framing::Empty;
+        if let Some(stream) = body {
+            framing = self::framing(&parts.headers, stream.is_end_stream());
+            self.state = Some(Awaited::Body(Body { stream, owed: 0, whose: Failure::Server }));
         }
-    };
-    progress.sent += sent;
-    progress.received += received;
-    if let Err(failure) = &result {
-        // Both ends learn it; on one that knows already it changes nothing.
-        send.send_reset(Reason::CANCEL);
-        if !matches!(failure, Failure::Client(_)) && progress.status.is_none() {
-            let gone = Response::builder().status(StatusCode::BAD_GATEWAY).body(()).ok();
-            if let Some(gone) = gone
-                && respond.send_response(gone, true).is_ok()
-            {
-                progress.status = Some(StatusCode::BAD_GATEWAY);
-                return result;
-            }
-        }
-        respond.send_reset(Reason::INTERNAL_ERROR);
-    }
-    result
-}
-
-async fn receive(
-    answer: h2::client::ResponseFuture,
-    respond: &mut SendResponse<Bytes>,
-    received: &mut u64,
-    progress: &mut Progress,
-) -> Result<(), Failure> {
-    let answer = tokio::select! {
-        answer = answer => answer.map_err(of_server)?,
-        reset = poll_fn(|cx| respond.poll_reset(cx)) => {
-            return Err(Failure::Client(into_io(reset.map_or_else(|error| error, Into::into))));
-        }
-    };
-    let (parts, mut body) = answer.into_parts();
-    progress.grpc_status = grpc_status(&parts.headers);
-    let mut head = Response::new(());
-    *head.status_mut() = parts.status;
-    *head.headers_mut() = parts.headers;
-    let ended = body.is_end_stream();
-    let mut send = respond.send_response(head, ended).map_err(|error| Failure::Client(into_io(error)))?;
-    progress.status = Some(parts.status);
-    if ended {
-        return Ok(());
-    }
-    let passed = tokio::select! {
-        biased;
-        passed = pass(&mut body, &mut send, received) => passed,
-    };
-    match passed {
-        Ok(trailers) => {
-            progress.grpc_status = trailers.as_ref().and_then(grpc_status).or(progress.grpc_status);
-            Ok(())
-        }
-        Err(Passing::From(error)) => Err(of_server(error)),
-        Err(Passing::To(error)) => Err(Failure::Client(into_io(error))),
+        Ok(ResponseHead { version: Version::Http2, status: parts.status, fields: parts.headers, framing })
     }
 }
 
-/// Which end of a body failed.
-enum Passing {
-    From(h2::Error),
-    To(h2::Error),
+/// Sends content as the peer has room for it.
+async fn send_data(to: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        to.reserve_capacity(data.len());
+        let room = match poll_fn(|cx| to.poll_capacity(cx)).await {
+            Some(room) => room?,
+            None => return Err(Reason::STREAM_CLOSED.into()),
+        };
+        to.send_data(data.split_to(room.min(data.len())), false)?;
+    }
+    Ok(())
 }
 
-/// Passes a body and the fields behind it on; what was not passed on is not credited.
-async fn pass(
-    from: &mut RecvStream,
-    to: &mut SendStream<Bytes>,
-    count: &mut u64,
-) -> Result<Option<HeaderMap>, Passing> {
-    while let Some(data) = from.data().await {
-        let mut data = data.map_err(Passing::From)?;
-        let length = data.len();
-        while !data.is_empty() {
-            to.reserve_capacity(data.len());
-            let room = match poll_fn(|cx| to.poll_capacity(cx)).await {
-                Some(room) => room.map_err(Passing::To)?,
-                None => return Err(Passing::To(Reason::STREAM_CLOSED.into())),
-            };
-            to.send_data(data.split_to(room.min(data.len())), false).map_err(Passing::To)?;
-        }
-        *count += length as u64;
-        // Fails only when more is released than came.
-        let _ = from.flow_control().release_capacity(length);
+fn end(to: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), h2::Error> {
+    match trailers {
+        Some(fields) => to.send_trailers(fields),
+        None => to.send_data(Bytes::new(), true),
     }
-    let trailers = from.trailers().await.map_err(Passing::From)?;
-    match &trailers {
-        Some(fields) => to.send_trailers(fields.clone()).map_err(Passing::To)?,
-        None => to.send_data(Bytes::new(), true).map_err(Passing::To)?,
-    }
-    Ok(trailers)
 }
 
-fn grpc_status(fields: &HeaderMap) -> Option<u16> {
-    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
+/// Why there is no connection to a server that should speak HTTP/2.
+pub(super) fn failed(error: h2::Error) -> Failure {
+    of_server(error)
 }
 
 fn of_server(error: h2::Error) -> Failure {
-    Failure::Server(into_io(error))
+    let unseen = error.reason() == Some(Reason::REFUSED_STREAM) && error.is_remote();
+    let error = into_io(error);
+    if unseen { Failure::Unseen(error) } else { Failure::Server(error) }
 }
 
-fn into_io(error: h2::Error) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::ConnectionReset, error)
-}
-
-/// Answers in our own words; to gRPC in its own (gRPC over HTTP/2, "Trailers-Only").
-fn answer(head: &RequestHead, refused: &Refused, respond: &mut SendResponse<Bytes>) {
-    let mut response = Response::new(());
-    let fields = response.headers_mut();
-    let mut set = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(&forward::printable(value)) {
-            fields.insert(name, value);
-        }
-    };
-    if let Some(by) = &refused.denied_by {
-        set("weir-denied-by", by);
+/// The error of what carried the connection, where it is that.
+fn into_io(error: h2::Error) -> io::Error {
+    if error.is_io() {
+        return error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
     }
-    let text = if head.is_grpc() {
-        set("content-type", "application/grpc");
-        set("grpc-status", &grpc_code(refused.status).to_string());
-        set("grpc-message", &refused.detail);
-        None
-    } else {
-        set("content-type", "text/plain");
-        set("content-length", &(refused.detail.len() + 1).to_string());
-        Some(BytesMut::from(format!("{}\n", refused.detail).as_bytes()).freeze())
-    };
-    if !head.is_grpc() {
-        *response.status_mut() = refused.status;
-    }
-    let text = text.filter(|_| head.method != http::Method::HEAD);
-    // Fails only when the client is gone.
-    if let Ok(mut send) = respond.send_response(response, text.is_none())
-        && let Some(text) = text
-    {
-        let _ = send.send_data(text, true);
-    }
-}
-
-/// The code of gRPC that says the same (google.rpc.Code).
-fn grpc_code(status: StatusCode) -> u8 {
-    match status {
-        StatusCode::FORBIDDEN => 7,
-        StatusCode::UNAUTHORIZED => 16,
-        StatusCode::BAD_REQUEST => 13,
-        StatusCode::NOT_FOUND => 12,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => 14,
-        _ => 2,
-    }
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
 }
 
 #[cfg(test)]

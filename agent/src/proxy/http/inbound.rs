@@ -4,14 +4,13 @@
 
 use std::{
     borrow::Cow,
-    cell::Cell,
-    io,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -19,28 +18,31 @@ use tokio::{
 };
 
 use super::{
-    exchange::tunnel,
+    app::Refused,
+    direct::{Direct, Done, Handler},
     forward::Client,
-    h2,
     io::{End, FromTunnel, IntoTunnel, Reader, Writer},
+    link::{Server, over},
     message::RequestHead,
     parse::Malformed,
-    serve::{Done, DoneBy, Handler, Refused, Served, Server, over, serve},
-    sniff::{Protocol, sniff},
+    record,
+    serve::{Ends, Served, serve},
+    sniff::{Protocol, first},
+    trace,
 };
 use crate::{
     addr::{ClientAddr, EndpointAddr},
-    flows::record::{FlowRecord, GrpcInfo, HttpInfo, PolicyRef, Reason, RequestInfo, Verdict},
+    flows::record::{FlowRecord, PolicyRef, Reason, Verdict},
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
-    proxy::{context::Worker, dial, outcome::Outcome, pod::LocalPod},
+    proxy::{context::Worker, dial, live::Carried, outcome::Outcome, pod::LocalPod},
+    traffic::{LimitBy, Limiter, SourceKey},
     tunnel::Stream,
+    users::{self, Authentication, Verified},
 };
 
 /// For how long a client may be silent before it is clear what it speaks.
 const FIRST: Duration = Duration::from_secs(30);
-/// Longest path that a record keeps, in bytes.
-const PATH: usize = 256;
 
 /// One connection, accepted and not yet judged.
 pub(in crate::proxy) struct Inbound<'a> {
@@ -53,16 +55,18 @@ pub(in crate::proxy) struct Inbound<'a> {
     pub(in crate::proxy) record: FlowRecord,
     /// Whether each request is judged; no longer, once it is clear that there are none.
     pub(in crate::proxy) by_request: Rc<Cell<bool>>,
-    /// Of the request in hand.
-    pub(in crate::proxy) decided: Cell<Option<Decision>>,
+    /// By which the connection is ended between two requests.
+    pub(in crate::proxy) ends: Rc<Ends>,
+    /// The rate limits of the pod, and the state of the cluster that they are of.
+    pub(in crate::proxy) limits: RefCell<(u64, Vec<Arc<Limiter>>)>,
 }
 
-/// How a connection ended, and what it was.
-pub(in crate::proxy) struct Carried {
-    pub(in crate::proxy) outcome: Outcome,
-    pub(in crate::proxy) protocol: &'static str,
-    /// Bytes from the client and to it.
-    pub(in crate::proxy) bytes: (u64, u64),
+/// What is known of a request once it is judged.
+#[derive(Default)]
+pub(in crate::proxy) struct Judged {
+    decision: Option<Decision>,
+    user: Option<Arc<Verified>>,
+    trace_id: Option<Arc<str>>,
 }
 
 impl Inbound<'_> {
@@ -135,10 +139,7 @@ impl Inbound<'_> {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let (served, protocol) = match protocol {
-            Protocol::Http2 => (h2::serve(client, server, self).await, "http/2"),
-            _ => (serve(client, server, self).await, "http/1.1"),
-        };
+        let (served, protocol) = serve(protocol, client, &Direct::new(self, server), &self.ends).await;
         let outcome = match served {
             Served::Clean => Outcome::forwarded(),
             Served::Broken(why) => Outcome::forwarded_until(Reason::Reset, why),
@@ -158,9 +159,9 @@ impl Inbound<'_> {
             let policy = decision.by.as_ref().map(PolicyRef::from);
             return Outcome::denied(Reason::PolicyDenied, "not HTTP, which the policy asks for", policy);
         }
-        match tunnel(client, &mut server).await {
+        match super::io::tunnel(client, &mut server).await {
             Ok(()) => Outcome::forwarded(),
-            Err(failure) => Outcome::forwarded_until(Reason::Reset, failure.to_string()),
+            Err(error) => Outcome::forwarded_until(Reason::Reset, error.to_string()),
         }
     }
 
@@ -186,110 +187,146 @@ impl Inbound<'_> {
         dial::connect_within(limit, context.sockets.clone(), self.pod.clone(), to).await
     }
 
-    fn record(&self, head: &RequestHead, status: Option<StatusCode>, grpc_status: Option<u16>) -> FlowRecord {
-        let mut record = self.record.clone();
-        record.time = SystemTime::now();
-        record.protocol = head.protocol();
-        let path = head.path();
-        let cut = (0..=PATH.min(path.len())).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);
-        // "/package.Service/Method"
-        let call = path.strip_prefix('/').and_then(|path| path.split_once('/')).filter(|_| head.is_grpc());
-        record.request = Some(Box::new(RequestInfo {
-            http: HttpInfo {
-                method: head.method.as_str().into(),
-                host: head.host().into(),
-                path: path[..cut].into(),
-                status: status.map(|status| status.as_u16()),
-            },
-            grpc: call.map(|(service, method)| GrpcInfo {
-                service: service.into(),
-                method: method.into(),
-                status: grpc_status,
-            }),
-        }));
-        record
+    /// Counts the request, where some limit does.
+    fn limit(&self) -> Result<(), Refused> {
+        let context = &self.worker.context;
+        let snapshot = context.snapshot.load();
+        let mut limits = self.limits.borrow_mut();
+        if limits.0 != snapshot.generation {
+            let workload = snapshot.workload(&self.pod.key).ok_or_else(unknown)?;
+            *limits = (snapshot.generation, context.limits.of(&snapshot, workload));
+        }
+        if limits.1.is_empty() {
+            return Ok(());
+        }
+        let source = match self.source {
+            Some(identity) => SourceKey::Identity(identity.clone()),
+            None => SourceKey::Address(self.peer.ip()),
+        };
+        let now = self.worker.now();
+        limits.1.iter().try_for_each(|limiter| limiter.check(now, &source)).map_err(|limited| {
+            let words = match limited.by {
+                LimitBy::Workload => "too many requests to this workload",
+                LimitBy::Source => "too many requests of this source",
+            };
+            let mut refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, Reason::RateLimited, words);
+            refused.fields.push((http::header::RETRY_AFTER, limited.retry_after().to_string()));
+            refused
+        })
     }
-}
 
-impl Handler for Inbound<'_> {
-    fn judge(&self, head: &mut RequestHead) -> Result<(), Refused> {
+    /// Whose tokens the pod takes; `None` when it is no longer known.
+    fn authentication(&self) -> Option<Arc<Authentication>> {
+        let snapshot = self.worker.context.snapshot.load();
+        Some(snapshot.authentication(snapshot.workload(&self.pod.key)?))
+    }
+
+    /// On whose behalf the request is made; what a client says of that is taken out, and what is proved put in.
+    async fn authenticate(&self, head: &mut RequestHead) -> Result<Option<Arc<Verified>>, Refused> {
+        let rules = self.authentication().ok_or_else(unknown)?;
+        let verified = if rules.is_empty() {
+            None
+        } else {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            let authenticator = &self.worker.context.authenticator;
+            authenticator.authenticate(&rules, &head.pairs(), now).await.map_err(|error| {
+                let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+                let mut refused = Refused::new(status, Reason::TokenInvalid, error.word());
+                let challenge = error.challenge().map(|words| (http::header::WWW_AUTHENTICATE, words));
+                refused.fields.extend(challenge);
+                refused
+            })?
+        };
+        let pretended = |name: &HeaderName| rules.asserts(name.as_str()) || users::is_reserved(name.as_str());
+        let pretended: Vec<HeaderName> = head.fields.keys().filter(|name| pretended(name)).cloned().collect();
+        for name in pretended {
+            head.fields.remove(name);
+        }
+        for (name, value) in verified.iter().flat_map(|verified| &verified.headers) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(&**name), HeaderValue::from_str(value)) {
+                head.fields.insert(name, value);
+            }
+        }
+        Ok(verified)
+    }
+
+    /// What policy says of the request, which gets the spelling that was judged.
+    fn allow(&self, head: &mut RequestHead, judged: &mut Judged) -> Result<(), Refused> {
         let raw = head.path().to_owned();
         let path = normalise(raw.as_bytes());
-        let host = head.host();
-        let headers: Vec<_> = head
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_str().into(), String::from_utf8_lossy(value.as_bytes())))
-            .collect();
         let request = HttpRequest {
             method: head.method.as_str(),
             path: path.as_deref().map_err(|error| *error),
-            host: &host,
-            headers: &headers,
-            user: None,
+            host: &head.host(),
+            headers: &head.pairs(),
+            user: judged.user.as_ref().map(|verified| &verified.user),
         };
-        let Some(decision) = self.decide(Some(&request)) else {
-            return Err(Refused {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                reason: Reason::UpstreamUnreachable,
-                detail: "the pod is no longer known".into(),
-                denied_by: None,
-            });
-        };
+        let decision = self.decide(Some(&request)).ok_or_else(unknown)?;
         // The application must read the path that was judged: one that decodes less could find another in it.
         if self.looks_at_paths()
-            && let Ok(Cow::Owned(judged)) = &path
+            && let Ok(Cow::Owned(spelt)) = &path
         {
-            head.target = format!("{judged}{}", &head.target[raw.len()..]);
+            head.target = format!("{spelt}{}", &head.target[raw.len()..]);
         }
-        let allowed = decision.allowed;
-        let by = decision.by.as_ref().map(ToString::to_string);
-        self.decided.set(Some(decision));
+        let (allowed, by) = (decision.allowed, decision.by.as_ref().map(ToString::to_string));
+        judged.decision = Some(decision);
         if allowed {
             return Ok(());
         }
-        Err(Refused {
-            status: StatusCode::FORBIDDEN,
-            reason: Reason::PolicyDenied,
-            detail: format!("denied by {}", by.as_deref().unwrap_or("policy")),
-            denied_by: by,
-        })
+        let words = format!("denied by {}", by.as_deref().unwrap_or("policy"));
+        // No token might be all that is missing (RFC 6750 §3).
+        Err(Refused { denied_by: by, ..Refused::new(StatusCode::FORBIDDEN, Reason::PolicyDenied, words) })
+    }
+}
+
+fn unknown() -> Refused {
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamUnreachable, "the pod is no longer known")
+}
+
+impl Handler for Inbound<'_> {
+    type Judged = Judged;
+
+    async fn judge(&self, head: &mut RequestHead) -> (Judged, Result<(), Refused>) {
+        let mut judged =
+            Judged { trace_id: Some(trace::id(&mut head.fields, &self.worker.random)), ..Judged::default() };
+        if let Err(refused) = self.limit() {
+            return (judged, Err(refused));
+        }
+        let allowed = match self.authenticate(head).await {
+            Ok(user) => {
+                judged.user = user;
+                self.allow(head, &mut judged)
+            }
+            Err(refused) => Err(refused),
+        };
+        (judged, allowed)
     }
 
     async fn dial(&self) -> Result<TcpStream, Refused> {
-        self.connect().await.map_err(|error| Refused {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            reason: error.reason(),
-            detail: error.to_string(),
-            denied_by: None,
-        })
+        self.connect()
+            .await
+            .map_err(|error| Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.reason(), error.to_string()))
     }
 
     fn client(&self) -> Client<'_> {
         Client { address: self.peer.ip(), identity: self.source }
     }
 
-    fn done(&self, done: Done<'_>) {
-        let mut record = self.record(done.head, done.status, done.grpc_status);
+    fn done(&self, judged: Judged, done: Done<'_>) {
+        let mut record = record::of(&self.record, done.head, done.status, done.grpc_status);
         (record.bytes_sent, record.bytes_received) = done.bytes;
-        record.duration_us = Some(elapsed(done.began));
-        if let Some(decision) = self.decided.take() {
+        record.duration_us = Some(record::elapsed(done.began));
+        record.trace_id = judged.trace_id;
+        if let (Some(request), Some(verified)) = (&mut record.request, &judged.user) {
+            request.user = Some(record::user(&verified.user));
+        }
+        if let Some(decision) = judged.decision {
             record.judged_here = true;
             record.policy = decision.by.as_ref().map(PolicyRef::from);
             record.audit = decision.audit.first().map(PolicyRef::from);
         }
-        let outcome = match done.end {
-            DoneBy::Server => Outcome::forwarded(),
-            DoneBy::Refused(refused) => match refused.reason {
-                Reason::PolicyDenied | Reason::HttpMalformed => {
-                    Outcome::denied(refused.reason, refused.detail.as_str(), None)
-                }
-                reason => Outcome::failed(reason, refused.detail.as_str()),
-            },
-            DoneBy::Failed(failure) => Outcome::failed(Reason::Reset, failure.to_string()),
-        };
-        let audited = record.audit.is_some() && outcome.verdict == Verdict::Forwarded;
-        outcome.write(&mut record);
+        let audited = record.audit.is_some() && done.outcome.verdict == Verdict::Forwarded;
+        done.outcome.write(&mut record);
         if audited {
             record.verdict = Verdict::Audited;
         }
@@ -297,26 +334,6 @@ impl Handler for Inbound<'_> {
     }
 
     fn malformed(&self, malformed: Malformed) {
-        let mut record = self.record.clone();
-        record.time = SystemTime::now();
-        record.protocol = "http/1.1";
-        Outcome::denied(Reason::HttpMalformed, malformed.to_string(), None).write(&mut record);
-        self.worker.context.recorder.record(record);
+        self.worker.context.recorder.record(record::of_malformed(&self.record, malformed));
     }
-}
-
-/// Reads until it is clear what is spoken; `None` when the client says nothing at all.
-async fn first<R: AsyncRead + Unpin>(client: &mut Reader<R>) -> io::Result<Option<Protocol>> {
-    loop {
-        if let Some(protocol) = sniff(&client.buffer) {
-            return Ok(Some(protocol));
-        }
-        if client.fill().await? == 0 {
-            return Ok((!client.buffer.is_empty()).then_some(Protocol::Other));
-        }
-    }
-}
-
-fn elapsed(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

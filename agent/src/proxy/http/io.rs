@@ -1,10 +1,12 @@
 //! A connection's two directions with a buffer each, over a socket or a tunnel's stream.
 //!
-//! Entry points: [`Reader`], [`Writer`], [`FromTunnel`], [`IntoTunnel`]. Knows no HTTP.
+//! Entry points: [`Reader`], [`Writer`], [`FromTunnel`], [`IntoTunnel`], [`tunnel`]. Knows no HTTP.
 
 use std::{
+    borrow::BorrowMut,
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
@@ -40,12 +42,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// # Errors
     /// Those of the source.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// As [`Reader::fill`].
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < READ / 4 {
             self.buffer.reserve(READ);
         }
-        let count = self.source.read_buf(&mut self.buffer).await?;
+        // A read that is given up has taken nothing.
+        let count = ready!(pin!(self.source.read_buf(&mut self.buffer)).poll(cx))?;
         self.count += count as u64;
-        Ok(count)
+        Poll::Ready(Ok(count))
     }
 
     /// What is in the buffer first, then what the source has.
@@ -112,19 +120,52 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 }
 
+/// Passes everything on, both ways, until both ends have said all.
+///
+/// # Errors
+/// The first that either end has.
+pub(super) async fn tunnel<CR, CW, SR, SW>(
+    client: &mut End<CR, CW>,
+    server: &mut End<SR, SW>,
+) -> io::Result<()>
+where
+    CR: AsyncRead + Unpin,
+    CW: AsyncWrite + Unpin,
+    SR: AsyncRead + Unpin,
+    SW: AsyncWrite + Unpin,
+{
+    let there = pass(&mut client.reader, &mut server.writer);
+    let back = pass(&mut server.reader, &mut client.writer);
+    tokio::try_join!(there, back).map(|_| ())
+}
+
+async fn pass<R, W>(from: &mut Reader<R>, to: &mut Writer<W>) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    loop {
+        to.flush().await?;
+        if from.buffer.is_empty() && from.fill().await? == 0 {
+            return to.finish().await;
+        }
+        std::mem::swap(&mut from.buffer, &mut to.buffer);
+    }
+}
+
 /// A stream's receiving half as a reader.
-pub(super) struct FromTunnel<'a> {
-    receive: &'a mut ReceiveHalf,
+pub(super) struct FromTunnel<T> {
+    receive: T,
     left: Bytes,
 }
 
-impl<'a> FromTunnel<'a> {
-    pub(super) fn new(receive: &'a mut ReceiveHalf) -> Self {
+impl<T: BorrowMut<ReceiveHalf>> FromTunnel<T> {
+    pub(super) fn new(receive: T) -> Self {
         Self { receive, left: Bytes::new() }
     }
 }
 
-impl AsyncRead for FromTunnel<'_> {
+impl<T: BorrowMut<ReceiveHalf> + Unpin> AsyncRead for FromTunnel<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -132,7 +173,7 @@ impl AsyncRead for FromTunnel<'_> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.left.is_empty() {
-            match ready!(this.receive.poll_data(cx)) {
+            match ready!(this.receive.borrow_mut().poll_data(cx)) {
                 Some(Ok(bytes)) => this.left = bytes,
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
                 None => return Poll::Ready(Ok(())),
@@ -142,17 +183,17 @@ impl AsyncRead for FromTunnel<'_> {
         target.put_slice(&this.left[..count]);
         this.left.advance(count);
         // What is in the reader's buffer is credited: the buffer is bounded, and read when there is room downstream.
-        this.receive.release(count);
+        this.receive.borrow_mut().release(count);
         Poll::Ready(Ok(()))
     }
 }
 
 /// A stream's sending half as a writer.
-pub(super) struct IntoTunnel<'a>(pub(super) &'a mut SendHalf);
+pub(super) struct IntoTunnel<T>(pub(super) T);
 
-impl AsyncWrite for IntoTunnel<'_> {
+impl<T: BorrowMut<SendHalf> + Unpin> AsyncWrite for IntoTunnel<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let send = &mut *self.get_mut().0;
+        let send = self.get_mut().0.borrow_mut();
         let room = ready!(send.poll_room(cx)).map_err(broken)?;
         let count = room.min(bytes.len());
         send.send(Chunk::from(bytes[..count].to_vec())).map_err(broken)?;
@@ -164,7 +205,7 @@ impl AsyncWrite for IntoTunnel<'_> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().0.finish().map_err(broken))
+        Poll::Ready(self.get_mut().0.borrow_mut().finish().map_err(broken))
     }
 }
 

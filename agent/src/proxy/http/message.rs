@@ -2,6 +2,8 @@
 //!
 //! Entry points: [`RequestHead`], [`ResponseHead`], [`Framing`]. Plain data: knows no wire and no socket.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, Method, StatusCode};
 
 /// How the end of a body is told (RFC 9112 §6).
@@ -57,6 +59,14 @@ impl RequestHead {
         self.version == Version::Http2 && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
     }
 
+    /// Names in lower case and values, as policy and routes look at them.
+    pub(in crate::proxy) fn pairs(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+        let fields = self.fields.iter();
+        fields
+            .map(|(name, value)| (name.as_str().into(), String::from_utf8_lossy(value.as_bytes())))
+            .collect()
+    }
+
     /// The word of a flow record for what carried it.
     pub(in crate::proxy) fn protocol(&self) -> &'static str {
         match self.version {
@@ -86,6 +96,8 @@ pub(in crate::proxy) struct ResponseHead {
     pub(in crate::proxy) status: StatusCode,
     /// All fields.
     pub(in crate::proxy) fields: HeaderMap,
+    /// How its body ends; of a head from bytes alone, as long as the request's method is not known, nothing is said.
+    pub(in crate::proxy) framing: Framing,
 }
 
 /// Whether a connection stays after this message (RFC 9112 §9.3).

@@ -132,7 +132,7 @@ pub(in crate::proxy) fn response(bytes: &[u8]) -> Result<Option<(ResponseHead, u
     }
     let status = StatusCode::from_bytes(status).map_err(|_| Malformed::FirstLine)?;
     let Some((fields, taken)) = fields(&bytes[length..])? else { return Ok(None) };
-    Ok(Some((ResponseHead { version, status, fields }, length + taken)))
+    Ok(Some((ResponseHead { version, status, fields, framing: Framing::Empty }, length + taken)))
 }
 
 /// How the body of the answer to a request with `method` ends (RFC 9112 §6.3).

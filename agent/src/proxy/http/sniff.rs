@@ -1,6 +1,12 @@
 //! What a client's first bytes are.
 //!
-//! Entry point: [`sniff`]. Pure.
+//! Entry points: [`sniff`], which is pure, and [`first`], which reads for it.
+
+use std::io;
+
+use tokio::io::AsyncRead;
+
+use super::io::Reader;
 
 /// What a connection speaks, by its client's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,21 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Protocol> {
         },
         None if method <= METHOD => None,
         _ => Some(Protocol::Other),
+    }
+}
+
+/// Reads until it is clear what is spoken; `None` when the client says nothing at all.
+///
+/// # Errors
+/// Those of the client's connection.
+pub(super) async fn first<R: AsyncRead + Unpin>(client: &mut Reader<R>) -> io::Result<Option<Protocol>> {
+    loop {
+        if let Some(protocol) = sniff(&client.buffer) {
+            return Ok(Some(protocol));
+        }
+        if client.fill().await? == 0 {
+            return Ok((!client.buffer.is_empty()).then_some(Protocol::Other));
+        }
     }
 }
 

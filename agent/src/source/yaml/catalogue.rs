@@ -19,7 +19,7 @@ use crate::{
 
 /// The files as last understood, and the objects in force.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Catalogue {
+pub(crate) struct Catalogue {
     hasher: RandomState,
     files: BTreeMap<Arc<str>, File>,
     in_force: BTreeMap<ObjectKey, InForce>,
@@ -46,7 +46,7 @@ type Mention<'a> = (&'a Arc<str>, &'a Result<Object, Vec<FieldError>>);
 
 impl Catalogue {
     /// Takes in all files there are now, with their texts or why these cannot be had.
-    pub(in crate::source) fn update(
+    pub(crate) fn update(
         &mut self,
         contents: impl IntoIterator<Item = (String, Result<String, String>)>,
     ) -> Scan {
@@ -73,7 +73,7 @@ impl Catalogue {
     }
 
     /// The objects in force, with the files they came from.
-    pub(in crate::source) fn in_force(&self) -> impl Iterator<Item = (&str, &Object)> {
+    pub(crate) fn in_force(&self) -> impl Iterator<Item = (&str, &Object)> {
         self.in_force.values().map(|held| (&*held.file, &held.object))
     }
 

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(super) use catalogue::Catalogue;
+pub(crate) use catalogue::Catalogue;
 
 use super::Problem;
 use crate::state::Event;

@@ -41,6 +41,11 @@ impl ServiceRoutes {
         !self.producer.is_empty() || self.consumers.values().any(|ports| !ports.is_empty())
     }
 
+    /// The namespaces whose clients have routes of their own on some port.
+    pub fn consumers(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.consumers.keys()
+    }
+
     /// What is to be said of the routes that name this Service as a parent, in the order of their names.
     pub fn statuses(&self) -> &[ParentStatus] {
         &self.statuses

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod convergence;
+mod layer7;
 mod scale;
 mod services;
 mod traffic;

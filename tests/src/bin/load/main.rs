@@ -41,8 +41,7 @@ idle ADDRESS COUNT             opens connections and keeps them to the end of it
 requests ADDRESS MS STREAMS http2|grpc   one connection, so many streams, each with one request after the other
 pace ADDRESS MS RATE CONNECTIONS   HTTP/1.1, so many requests a second over all connections
 body ADDRESS get|put BYTES http1|http2   one request with one large body; who takes it pauses half-way
-certificates DIR NAME=URI…     a CA, and a certificate from it for each: DIR/ca.pem, DIR/NAME.pem, DIR/NAME.key
-tokens ISSUER AUDIENCE COUNT   that issuer's public keys and so many signed tokens, each of another user";
+certificates DIR NAME=URI…     a CA, and a certificate from it for each: DIR/ca.pem, DIR/NAME.pem, DIR/NAME.key";
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -86,7 +85,6 @@ fn run(args: &[String]) -> Result<()> {
             body::measure(&sockets, address.parse()?, direction, bytes.parse()?, protocol)
         }
         ["certificates", dir, ref names @ ..] => credentials::certificates(dir.as_ref(), names),
-        ["tokens", issuer, audience, count] => credentials::tokens(issuer, audience, count.parse()?),
         _ => bail!("one of:\n{USAGE}"),
     }
 }

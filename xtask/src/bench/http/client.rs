@@ -5,8 +5,8 @@
 use std::{fmt::Write, fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use weir_tests::Pod;
+use serde_json::{Value, json};
+use weir_tests::{Issuer, Pod};
 
 use super::{
     super::load::{Core, Load, number},
@@ -18,7 +18,7 @@ use super::{
 /// Connections, or streams of one.
 const PARALLEL: usize = 32;
 /// Users whose requests come in turns.
-const USERS: &str = "100";
+const USERS: usize = 100;
 
 /// What wrk says of itself is rounded; this is not. Whatever is no answer below 400 is a failure.
 pub(super) const REPORT: &str = r#"
@@ -51,13 +51,11 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Has the load program be their issuer.
-    pub(super) fn new(load: &Load) -> Result<Self> {
-        let printed: Value = serde_json::from_str(&load.output_of(&["tokens", ISSUER, AUDIENCE, USERS])?)?;
-        let tokens = printed["tokens"].as_array().context("no tokens")?.iter();
-        let tokens =
-            tokens.map(|token| Ok(token.as_str().context("no text")?.to_owned())).collect::<Result<_>>()?;
-        Ok(Self { keys: printed["jwks"].clone(), tokens })
+    pub(super) fn new() -> Result<Self> {
+        let issuer = Issuer::new(ISSUER, "bench")?;
+        let more = json!({"groups": ["staff", "readers"], "scope": "read write"});
+        let token = |number| issuer.token(AUDIENCE, &format!("user-{number}"), more.clone());
+        Ok(Self { keys: issuer.jwks(), tokens: (0..USERS).map(token).collect::<Result<_>>()? })
     }
 
     fn script(&self) -> String {

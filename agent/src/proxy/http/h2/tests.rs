@@ -4,6 +4,7 @@ use std::{
     rc::Rc,
 };
 
+use http::StatusCode;
 use tokio::{
     io::DuplexStream,
     net::{TcpListener, TcpStream},
@@ -13,9 +14,9 @@ use super::*;
 use crate::{
     flows::record::Reason as Word,
     proxy::http::{
-        forward::Client,
+        app::Refused,
+        direct::{Direct, Done, Handler},
         io::{Reader, Writer},
-        parse::Malformed,
     },
 };
 
@@ -26,24 +27,20 @@ struct Gate {
 }
 
 impl Handler for Gate {
-    fn judge(&self, head: &mut RequestHead) -> Result<(), Refused> {
+    type Judged = ();
+
+    async fn judge(&self, head: &mut RequestHead) -> ((), Result<(), Refused>) {
         if !head.path().starts_with("/admin") {
-            return Ok(());
+            return ((), Ok(()));
         }
-        Err(Refused {
-            status: StatusCode::FORBIDDEN,
-            reason: Word::PolicyDenied,
-            detail: "denied".into(),
-            denied_by: Some("application shop/no-admin rule 0 (deny)".into()),
-        })
+        let denied_by = Some("application shop/no-admin rule 0 (deny)".into());
+        let refused = Refused::new(StatusCode::FORBIDDEN, Word::PolicyDenied, "denied");
+        ((), Err(Refused { denied_by, ..refused }))
     }
 
     async fn dial(&self) -> Result<TcpStream, Refused> {
-        TcpStream::connect(self.server).await.map_err(|error| Refused {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            reason: Word::UpstreamRefused,
-            detail: error.to_string(),
-            denied_by: None,
+        TcpStream::connect(self.server).await.map_err(|error| {
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, Word::UpstreamRefused, error.to_string())
         })
     }
 
@@ -51,11 +48,11 @@ impl Handler for Gate {
         Client { address: IpAddr::from([10, 0, 0, 1]), identity: None }
     }
 
-    fn done(&self, done: Done<'_>) {
-        let end = match done.end {
-            DoneBy::Server => "server",
-            DoneBy::Refused(_) => "refused",
-            DoneBy::Failed(_) => "failed",
+    fn done(&self, (): (), done: Done<'_>) {
+        let end = match done.outcome.reason {
+            None => "server",
+            Some(Word::PolicyDenied) => "refused",
+            Some(_) => "failed",
         };
         let status = done.status.map_or(0, |status| status.as_u16());
         let grpc = done.grpc_status.map_or(String::new(), |code| format!(" grpc {code}"));
@@ -133,7 +130,9 @@ where
             let mut far = End { reader: Reader::new(read), writer: Writer::new(write) };
             let gate = Rc::new(Gate { server: address, done: RefCell::default() });
             let serving = gate.clone();
-            let served = tokio::task::spawn_local(async move { serve(&mut far, None, &*serving).await });
+            let served = tokio::task::spawn_local(async move {
+                serve(&mut far, &Direct::new(&*serving, None), &Ends::default()).await
+            });
             let (requests, connection) = h2::client::handshake(near).await.expect("a server");
             let driven = tokio::task::spawn_local(connection);
             let result = test(requests).await;

@@ -10,7 +10,14 @@ use tokio::{
 };
 
 use super::*;
-use crate::flows::record::Reason;
+use crate::{
+    flows::record::Reason,
+    proxy::http::{
+        h1,
+        io::{End, Reader, Writer},
+        serve::Ends,
+    },
+};
 
 /// Denies what begins with `/admin`, and remembers what was done.
 struct Gate {
@@ -19,24 +26,20 @@ struct Gate {
 }
 
 impl Handler for Gate {
-    fn judge(&self, head: &mut RequestHead) -> Result<(), Refused> {
+    type Judged = ();
+
+    async fn judge(&self, head: &mut RequestHead) -> ((), Result<(), Refused>) {
         if !head.path().starts_with("/admin") {
-            return Ok(());
+            return ((), Ok(()));
         }
-        Err(Refused {
-            status: StatusCode::FORBIDDEN,
-            reason: Reason::PolicyDenied,
-            detail: "denied".into(),
-            denied_by: Some("application shop/no-admin rule 0 (deny)".into()),
-        })
+        let denied_by = Some("application shop/no-admin rule 0 (deny)".into());
+        let refused = Refused::new(StatusCode::FORBIDDEN, Reason::PolicyDenied, "denied");
+        ((), Err(Refused { denied_by, ..refused }))
     }
 
     async fn dial(&self) -> Result<TcpStream, Refused> {
-        TcpStream::connect(self.server).await.map_err(|error| Refused {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            reason: Reason::UpstreamRefused,
-            detail: error.to_string(),
-            denied_by: None,
+        TcpStream::connect(self.server).await.map_err(|error| {
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamRefused, error.to_string())
         })
     }
 
@@ -44,11 +47,11 @@ impl Handler for Gate {
         Client { address: IpAddr::from([10, 0, 0, 1]), identity: None }
     }
 
-    fn done(&self, done: Done<'_>) {
-        let end = match done.end {
-            DoneBy::Server => "server",
-            DoneBy::Refused(_) => "refused",
-            DoneBy::Failed(_) => "failed",
+    fn done(&self, (): (), done: Done<'_>) {
+        let end = match done.outcome.reason {
+            None => "server",
+            Some(Reason::PolicyDenied) => "refused",
+            Some(_) => "failed",
         };
         let status = done.status.map_or(0, |status| status.as_u16());
         self.done.borrow_mut().push(format!("{} {status} {end}", done.head.path()));
@@ -81,7 +84,7 @@ impl Talk {
         let mut answer = Vec::new();
         let (served, read) = tokio::join!(
             async {
-                serve(&mut self.far, None, &self.gate).await;
+                h1::serve(&mut self.far, &Direct::new(&self.gate, None), &Ends::default()).await;
                 drop(self.far);
             },
             self.near.read_to_end(&mut answer)
@@ -239,7 +242,7 @@ async fn a_server_that_closed_between_requests_is_dialled_again_only_for_what_ma
         let (address, _) = server(&[&[OK], &[OK]]).await;
         let post = "POST /b HTTP/1.1\r\nHost: pay\r\nContent-Length: 0\r\n\r\n";
         let (answer, done) = Talk::new(address).say((get("/a") + post).as_bytes()).await;
-        assert_eq!(done, ["/a 200 server", "/b 0 failed"]);
+        assert_eq!(done, ["/a 200 server", "/b 502 failed"]);
         assert!(answer.contains("HTTP/1.1 502 "), "{answer}");
     })
     .await;

@@ -1,0 +1,404 @@
+//! HTTP/1 on the wire, at either end: a client's connection, and an exchange with a server.
+//!
+//! Entry points: [`serve`] for a client's connection, [`start`] for an exchange with a server.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use super::{
+    app::App,
+    body::{Decoder, Piece, encode, encode_end},
+    exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure},
+    forward::{self, Client},
+    io::{End, Reader, Writer},
+    message::{Framing, RequestHead, ResponseHead, Version, is_persistent},
+    parse::{self, Malformed},
+    serve::{Ends, Served},
+};
+
+/// Encoded bytes that wait before they are written even though more is at hand.
+const HIGH: usize = 64 * 1024;
+/// Bytes that a client may send ahead of the answers to what it sent before.
+const AHEAD: usize = 64 * 1024;
+/// For how long a head may take from its first byte to its last.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// For how long a connection may have no request on it.
+const IDLE_TIME: Duration = Duration::from_secs(3600);
+/// For how long, and how many bytes, a client may go on to send that has its last answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGERED: usize = 1024 * 1024;
+
+/// Serves `client` request by request until its connection ends, or `ends` says that the next answer is its last.
+pub(super) async fn serve<R, W>(client: &mut End<R, W>, app: &impl App, ends: &Ends) -> Served
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    loop {
+        let head = match next_head(&mut client.reader, ends).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return finish(client).await,
+            Err(Next::Broken(error)) => return Served::Broken(error.to_string()),
+            Err(Next::Malformed(malformed)) => {
+                app.malformed(malformed);
+                let answer = forward::answer(malformed.status(), &malformed.to_string());
+                client.writer.buffer.extend_from_slice(&answer);
+                return finish(client).await;
+            }
+        };
+        let End { reader, writer } = client;
+        let mut body = RequestBody {
+            reader,
+            decoder: Decoder::new(head.framing),
+            ended: head.framing == Framing::Empty,
+        };
+        let mut answer = Answer {
+            writer,
+            version: head.version,
+            switches: forward::upgrade(&head.fields).is_some(),
+            framing: Framing::Empty,
+            stays: is_persistent(head.version, &head.fields),
+            ends,
+            state: State::Awaited,
+        };
+        let answered = app.answer(head, &mut body, &mut answer).await;
+        let (ended, stays, state) = (body.ended, answer.stays, answer.state);
+        match (answered, state) {
+            (Ok(()), State::Complete) if ended && stays => client.reader.rest(),
+            // Both ends have said all.
+            (Ok(()), State::Switched) => return Served::Clean,
+            (Ok(()), State::Complete) => return finish(client).await,
+            (Ok(()), _) => return Served::Broken("the answer is not whole".into()),
+            // A part of the answer is with the client: only a connection that breaks tells that it is not whole.
+            (Err(failure), _) => return Served::Broken(failure.to_string()),
+        }
+    }
+}
+
+async fn finish<R, W>(client: &mut End<R, W>) -> Served
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    if let Err(error) = client.writer.finish().await {
+        return Served::Broken(error.to_string());
+    }
+    // What is still on its way here must not meet a closed socket: its reset could overtake the answer
+    // (RFC 9112 §9.6).
+    let _ = timeout(LINGER, async {
+        let mut left = LINGERED;
+        while left > 0 {
+            client.reader.buffer.clear();
+            match client.reader.fill().await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count),
+            }
+        }
+    })
+    .await;
+    Served::Clean
+}
+
+enum Next {
+    Malformed(Malformed),
+    Broken(io::Error),
+}
+
+/// The next request's head; `None` when the client has said all, or is to come again.
+async fn next_head<R: AsyncRead + Unpin>(
+    client: &mut Reader<R>,
+    ends: &Ends,
+) -> Result<Option<RequestHead>, Next> {
+    if client.buffer.is_empty() {
+        let first = tokio::select! {
+            biased;
+            first = timeout(IDLE_TIME, client.fill()) => first.map_err(|_| Next::Broken(late()))?,
+            () = ends.wait() => return Ok(None),
+        };
+        if first.map_err(Next::Broken)? == 0 {
+            return Ok(None);
+        }
+    }
+    timeout(HEAD_TIME, whole_head(client)).await.unwrap_or_else(|_| Err(Next::Broken(late())))
+}
+
+async fn whole_head<R: AsyncRead + Unpin>(client: &mut Reader<R>) -> Result<Option<RequestHead>, Next> {
+    loop {
+        if let Some((head, taken)) = parse::request(&client.buffer).map_err(Next::Malformed)? {
+            client.buffer_advance(taken);
+            return Ok(Some(head));
+        }
+        if client.fill().await.map_err(Next::Broken)? == 0 {
+            return Err(Next::Broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}
+
+fn late() -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
+fn cut() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+/// The next piece of a body out of `reader`.
+fn poll_piece<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    decoder: &mut Decoder,
+    cx: &mut Context<'_>,
+    (malformed, broken): (fn(Malformed) -> Failure, fn(io::Error) -> Failure),
+) -> Poll<Result<Piece, Failure>> {
+    loop {
+        if let Some(piece) = decoder.next(&mut reader.buffer).map_err(malformed)? {
+            return Poll::Ready(Ok(piece));
+        }
+        if ready!(reader.poll_fill(cx)).map_err(broken)? == 0 {
+            return Poll::Ready(if decoder.close() { Ok(Piece::End(None)) } else { Err(broken(cut())) });
+        }
+    }
+}
+
+/// A client's request.
+struct RequestBody<'a, R> {
+    reader: &'a mut Reader<R>,
+    decoder: Decoder,
+    ended: bool,
+}
+
+impl<R: AsyncRead + Unpin> BodyIn for RequestBody<'_, R> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+        let errors: (fn(Malformed) -> Failure, fn(io::Error) -> Failure) =
+            (Failure::Request, Failure::Client);
+        let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
+        self.ended |= matches!(piece, Ok(Piece::End(_)));
+        Poll::Ready(piece)
+    }
+
+    /// What it sends ahead is kept, to a bound.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        while self.reader.buffer.len() < AHEAD {
+            match ready!(self.reader.poll_fill(cx)) {
+                // It has said all, and may well wait for the answer.
+                Ok(0) => return Poll::Pending,
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Failure::Client(error)),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn switch(&mut self) {
+        self.decoder = Decoder::new(Framing::UntilClose);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Awaited,
+    Begun,
+    Complete,
+    Switched,
+}
+
+/// The answer to a client's request.
+struct Answer<'a, W> {
+    writer: &'a mut Writer<W>,
+    version: Version,
+    /// Whether the client wants to change to another protocol.
+    switches: bool,
+    framing: Framing,
+    stays: bool,
+    ends: &'a Ends,
+    state: State,
+}
+
+impl<W: AsyncWrite + Unpin> BodyOut for Answer<'_, W> {
+    async fn data(&mut self, data: Bytes) -> Result<(), Failure> {
+        encode(self.framing, &data, &mut self.writer.buffer);
+        if self.writer.buffer.len() >= HIGH {
+            return self.flush().await;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.writer.flush().await.map_err(Failure::Client)
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
+        if self.state == State::Switched {
+            return self.writer.finish().await.map_err(Failure::Client);
+        }
+        encode_end(self.framing, trailers.as_ref(), &mut self.writer.buffer);
+        self.state = State::Complete;
+        self.flush().await
+    }
+
+    fn switch(&mut self) {
+        self.framing = Framing::UntilClose;
+        self.state = State::Switched;
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AnswerOut for Answer<'_, W> {
+    async fn inform(&mut self, head: &ResponseHead) -> Result<(), Failure> {
+        if self.version != Version::Http11 {
+            return Ok(());
+        }
+        forward::response(head, Framing::Empty, (Version::Http11, false), &mut self.writer.buffer);
+        self.flush().await
+    }
+
+    async fn head(&mut self, head: ResponseHead) -> Result<(), Failure> {
+        // A body without a length, for a client that knows no chunks, ends with the connection.
+        self.framing = match (head.framing, self.version) {
+            (Framing::UntilClose, Version::Http11) => Framing::Chunked,
+            (Framing::Chunked, Version::Http10) => Framing::UntilClose,
+            (same, _) => same,
+        };
+        self.stays &= self.framing != Framing::UntilClose && !self.ends.is_set();
+        self.state = State::Begun;
+        forward::response(&head, self.framing, (self.version, !self.stays), &mut self.writer.buffer);
+        Ok(())
+    }
+
+    fn can_switch(&self) -> bool {
+        self.switches && self.version == Version::Http11
+    }
+
+    fn close(&mut self) {
+        self.stays = false;
+    }
+}
+
+/// Begins an exchange: `head`, for the server, waits in its writer until there is something behind it.
+pub(super) fn start<'a, R, W>(
+    server: &'a mut End<R, W>,
+    head: &RequestHead,
+    client: Client<'_>,
+) -> (Out<'a, W>, In<'a, R>) {
+    forward::request(head, client, &mut server.writer.buffer);
+    let out = Out { writer: &mut server.writer, framing: head.framing, switched: false };
+    let method = head.method.clone();
+    (
+        out,
+        In {
+            reader: &mut server.reader,
+            decoder: Decoder::new(Framing::Empty),
+            method,
+            stays: false,
+            ended: false,
+        },
+    )
+}
+
+/// A request to a server.
+pub(super) struct Out<'a, W> {
+    writer: &'a mut Writer<W>,
+    framing: Framing,
+    switched: bool,
+}
+
+impl<W: AsyncWrite + Unpin> BodyOut for Out<'_, W> {
+    async fn data(&mut self, data: Bytes) -> Result<(), Failure> {
+        encode(self.framing, &data, &mut self.writer.buffer);
+        if self.writer.buffer.len() >= HIGH {
+            return self.flush().await;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.writer.flush().await.map_err(Failure::Server)
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
+        if self.switched {
+            return self.writer.finish().await.map_err(Failure::Server);
+        }
+        encode_end(self.framing, trailers.as_ref(), &mut self.writer.buffer);
+        self.flush().await
+    }
+
+    fn switch(&mut self) {
+        self.framing = Framing::UntilClose;
+        self.switched = true;
+    }
+}
+
+/// A server's answer.
+pub(super) struct In<'a, R> {
+    reader: &'a mut Reader<R>,
+    decoder: Decoder,
+    method: Method,
+    stays: bool,
+    ended: bool,
+}
+
+impl<R> In<'_, R> {
+    /// Whether the connection can take another request, as far as its server is concerned.
+    pub(super) fn stays(&self) -> bool {
+        self.stays && self.ended && self.reader.buffer.is_empty()
+    }
+}
+
+impl<R: AsyncRead + Unpin> In<'_, R> {
+    /// Reads what is at hand of an answer that nobody wants, so that the connection may stay.
+    pub(super) async fn skip(&mut self) {
+        while !self.ended {
+            let at_hand = poll_fn(|cx| Poll::Ready(self.poll_piece(cx)));
+            match pin!(at_hand).await {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending | Poll::Ready(Err(_)) => return,
+            }
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> BodyIn for In<'_, R> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
+        let errors: (fn(Malformed) -> Failure, fn(io::Error) -> Failure) =
+            (Failure::Response, Failure::Server);
+        let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
+        self.ended |= matches!(piece, Ok(Piece::End(_)));
+        Poll::Ready(piece)
+    }
+
+    fn switch(&mut self) {
+        self.stays = false;
+        self.decoder = Decoder::new(Framing::UntilClose);
+    }
+}
+
+impl<R: AsyncRead + Unpin> AnswerIn for In<'_, R> {
+    async fn head(&mut self) -> Result<ResponseHead, Failure> {
+        let mut head = loop {
+            if let Some((head, taken)) = parse::response(&self.reader.buffer).map_err(Failure::Response)? {
+                self.reader.buffer_advance(taken);
+                break head;
+            }
+            if self.reader.fill().await.map_err(Failure::Server)? == 0 {
+                return Err(Failure::Server(cut()));
+            }
+        };
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            head.framing = parse::response_framing(&self.method, &head).map_err(Failure::Response)?;
+        }
+        self.decoder = Decoder::new(head.framing);
+        self.stays = is_persistent(head.version, &head.fields) && head.framing != Framing::UntilClose;
+        Ok(head)
+    }
+}

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use weir_tests::Manifest;
 
-use super::stage::{HTTP1, HTTP2, services};
+use super::stage::{HTTP1, HTTP2, Service, services};
 
 /// Who signs users' tokens, and for whom.
 pub(super) const ISSUER: &str = "https://id.bench.example";
@@ -28,7 +28,7 @@ const GATEWAY: &str = "gateway.networking.k8s.io/v1";
 /// What the measured requests meet: for each Service port one route, for each server one policy.
 pub(super) fn own(keys: &Value) -> Vec<Manifest> {
     let mut objects = Vec::new();
-    for (name, address, ports) in services() {
+    for Service { name, address, ports } in services() {
         let service = Manifest::service("bench", name, &[address.into()]);
         objects.push(
             ports.iter().fold(service, |service, (name, port, target)| service.port(name, *port, *target)),

@@ -135,14 +135,22 @@ pub(super) fn body_address(protocol: &str) -> SocketAddr {
     (FAR_SERVICE, if protocol == "http2" { 81 } else { 83 }).into()
 }
 
-/// The Services: name, address, ports by name with what they stand for.
-pub(super) fn services() -> Vec<(&'static str, Ipv4Addr, Vec<(&'static str, u16, u16)>)> {
-    let far =
+/// One Service: its name and address, and of its ports the names, numbers, and the servers' ports that they stand for.
+pub(super) struct Service {
+    pub(super) name: &'static str,
+    pub(super) address: Ipv4Addr,
+    pub(super) ports: Vec<(&'static str, u16, u16)>,
+}
+
+/// Those in front of this stage's servers.
+pub(super) fn services() -> Vec<Service> {
+    let ports =
         vec![("http", 80, HTTP1), ("http2", 81, HTTP2), ("grpc", 82, HTTP2), ("http-bodies", 83, BODIES)];
-    let mut services = vec![("far", FAR_SERVICE, far)];
+    let mut services = vec![Service { name: "far", address: FAR_SERVICE, ports }];
     for (name, address) in [("checked", CHECKED), ("busy", BUSY), ("limited", LIMITED)] {
         if let SocketAddr::V4(address) = address {
-            services.push((name, *address.ip(), vec![("http", address.port(), HTTP1)]));
+            let ports = vec![("http", address.port(), HTTP1)];
+            services.push(Service { name, address: *address.ip(), ports });
         }
     }
     services

@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Write the tables to docs/benchmarks.md; what stands there of what was missed stays.
     #[arg(long, conflicts_with = "only")]
     write: bool,
-    /// Fewer and shorter rounds: under a minute, and rough.
+    /// Fewer and shorter rounds: two minutes, and rough.
     #[arg(long)]
     quick: bool,
     /// Fail where a goal was missed.

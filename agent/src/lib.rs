@@ -28,3 +28,7 @@ pub mod check;
 pub mod cli;
 pub mod run;
 pub mod serve;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -120,11 +120,13 @@ fn decide(ctx: &SockAddrContext, asked: Address, family: u16) -> Outcome {
         return Outcome::Refuse;
     };
     // SAFETY: the entry is copied.
-    let endpoint = match (unsafe { ENDPOINTS.get(&destination.address) }).copied() {
-        Some(endpoint) => endpoint,
-        None if destination.chosen => return settle(ctx, asked, port, &destination, connection::PASSED),
-        None => return leave_alone(ctx),
-    };
+    let found = (unsafe { ENDPOINTS.get(&destination.address) }).copied();
+    if found.is_none() && !destination.layer7 {
+        return match destination.chosen {
+            true => settle(ctx, asked, port, &destination, connection::PASSED),
+            false => leave_alone(ctx),
+        };
+    }
     if is_bound_to_device(addr) {
         tell_refused(
             netns,
@@ -137,11 +139,12 @@ fn decide(ctx: &SockAddrContext, asked: Address, family: u16) -> Outcome {
         );
         return Outcome::Refuse;
     }
-    let direct = endpoint.netns != 0
+    // Where requests are looked at, each goes where its route says: this endpoint decides nothing.
+    if let Some(endpoint) = found
         && !destination.layer7
-        && endpoint.flags & endpoint::LAYER7 == 0
-        && settings.flags & config::TUNNEL_SAME_NODE == 0;
-    if endpoint.netns != 0 {
+        && endpoint.netns != 0
+    {
+        let direct = endpoint.flags & endpoint::LAYER7 == 0 && settings.flags & config::TUNNEL_SAME_NODE == 0;
         let key =
             VerdictKey { source: netns, destination: endpoint.netns, port: destination.port, family, pad: 0 };
         match verdict(settings.generation, key) {
@@ -190,10 +193,11 @@ fn choose(address: Address, port: u16) -> Option<Destination> {
     let Some(service) = (unsafe { SERVICES.get(&key) }).copied() else {
         return Some(Destination { address, port, chosen: false, layer7: false });
     };
-    if service.count == 0 {
-        return None;
-    }
     let layer7 = service.flags & endpoint::LAYER7 != 0;
+    if service.count == 0 {
+        // A route may lead elsewhere; if none does, the proxy says so in HTTP.
+        return layer7.then_some(Destination { address, port, chosen: true, layer7 });
+    }
     let key = BackendKey { set: service.set, index: any_below(service.count), pad: 0 };
     // SAFETY: the entry is copied.
     let backend = (unsafe { BACKENDS.get(&key) }).copied()?;

@@ -8,6 +8,7 @@
 mod agent;
 mod cgroup;
 mod flows;
+mod issuer;
 mod manifest;
 mod metrics;
 mod netns;
@@ -22,6 +23,7 @@ mod topology;
 
 pub use agent::{Agent, AgentBuilder};
 pub use flows::Flow;
+pub use issuer::Issuer;
 pub use manifest::Manifest;
 pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Redialler, Serve};

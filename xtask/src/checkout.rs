@@ -45,6 +45,11 @@ impl Checkout {
         self.root.join("ebpf")
     }
 
+    /// The fuzz targets, a workspace of its own.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("fuzz")
+    }
+
     /// Target directory of the eBPF crate: apart, because another compiler fills it.
     pub(crate) fn ebpf_target(&self) -> PathBuf {
         self.target.join("ebpf")

@@ -4,6 +4,7 @@
 
 mod after;
 mod interrupt;
+mod requests;
 mod screen;
 mod stage;
 mod steps;

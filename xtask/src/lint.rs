@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn format(checkout: &Checkout) -> Result<()> {
-    for dir in [&checkout.root, &checkout.ebpf()] {
+    for dir in [&checkout.root, &checkout.ebpf(), &checkout.fuzz()] {
         command::run(command::cargo("fmt").args(["--all", "--check"]).current_dir(dir))?;
     }
     Ok(())
@@ -59,7 +59,13 @@ fn format(checkout: &Checkout) -> Result<()> {
 
 fn clippy(checkout: &Checkout) -> Result<()> {
     let mut clippy = command::cargo("clippy");
-    clippy.args(["--quiet", "--workspace", "--all-targets", "--features", "weir-tests/selftest"]);
+    clippy.args([
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        "weir-tests/selftest,weir-agent/fuzzing",
+    ]);
     clippy.args(["--", "-Dwarnings"]);
     command::run(clippy.current_dir(&checkout.root))
 }

@@ -9,6 +9,7 @@ mod checkout;
 mod clients;
 mod command;
 mod demo;
+mod fuzz;
 mod kernels;
 mod links;
 mod lint;
@@ -40,6 +41,8 @@ enum Task {
     Demo(demo::Options),
     /// Run all tests: unit, data path (root), kernel matrix.
     Test(test::Options),
+    /// Give the parsers of what comes from outside inputs that break them, if there are any.
+    Fuzz(fuzz::Options),
     /// Measure Weir against no mesh on this machine.
     Bench(bench::Options),
     /// Formatting, clippy, eBPF lints, links in the documents, licences.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Lint(options) => lint::run(&options),
         Task::Kernels(options) => kernels::run(&options),

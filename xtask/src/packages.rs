@@ -41,6 +41,8 @@ pub(crate) type Needs = &'static [&'static [Need]];
 pub(crate) const FOR_BUILD: Needs = &[BUILD];
 /// Needed by `demo`.
 pub(crate) const FOR_DEMO: Needs = &[BUILD, PODS];
+/// Needed by `fuzz`.
+pub(crate) const FOR_FUZZ: Needs = &[BUILD, FUZZ];
 /// Needed by `bench`.
 pub(crate) const FOR_BENCH: Needs = &[BUILD, PODS, LOAD];
 /// Needed by `kernels`.
@@ -50,12 +52,13 @@ pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS];
 /// Needed by `test`.
 pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, GUESTS];
 /// Needed by any task: what `setup` installs.
-pub(crate) const ALL: Needs = &[BUILD, PODS, CLIENTS, LOAD, GUESTS];
+pub(crate) const ALL: Needs = &[BUILD, FUZZ, PODS, CLIENTS, LOAD, GUESTS];
 
 const BUILD: &[Need] = &[
     need("gcc", Probe::Program("cc"), "building: the linker, and the C of the cryptography"),
     need("libc6-dev", Probe::File("/usr/include/stdlib.h"), "building: the C library's headers"),
 ];
+const FUZZ: &[Need] = &[need("g++", Probe::Program("c++"), "fuzz: the C++ of the fuzzer")];
 const PODS: &[Need] = &[
     need("iproute2", Probe::Program("ip"), "demo, tests: network namespaces"),
     need("util-linux", Probe::Program("nsenter"), "demo, tests: running inside a pod"),

@@ -10,20 +10,27 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{live::Live, pod::LocalPod};
+use super::{
+    http::{
+        Ends, Limits,
+        outbound::{Balancers, Mirrors, Upstreams},
+    },
+    live::Live,
+    pod::LocalPod,
+};
 use crate::{
     certs::{CertificateError, Certificates},
     datapath::{memory, sockets::SocketMaker},
     flows::Recorder,
     identity::Credentials,
     state::Snapshot,
-    traffic::{Random, Registry},
+    traffic::{Counts, Moment, Random, Registry},
     tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
     users::Authenticator,
 };
@@ -44,6 +51,8 @@ pub struct ProxyOptions {
     pub server: ServerOptions,
     /// Most sessions that one pod's tunnel port has at a time.
     pub sessions_per_pod: u32,
+    /// Most requests from and to one pod at a time.
+    pub requests_per_pod: u32,
 }
 
 impl Default for ProxyOptions {
@@ -54,6 +63,7 @@ impl Default for ProxyOptions {
             pool: PoolOptions::default(),
             server: ServerOptions::default(),
             sessions_per_pod: 4096,
+            requests_per_pod: 4096,
         }
     }
 }
@@ -75,6 +85,14 @@ pub struct ProxyCounters {
     pub sessions_failed: AtomicU64,
     /// Connections judged again and ended.
     pub ended: AtomicU64,
+    /// Endpoints of Services that got no requests for a while, because they failed.
+    pub ejections: AtomicU64,
+    /// Endpoints that should have been ejected, but too many were.
+    pub ejections_held_back: AtomicU64,
+    /// Retries that the budget refused.
+    pub retries_denied: AtomicU64,
+    /// Copies of requests that were left out or given up.
+    pub mirrors_lost: AtomicU64,
 }
 
 /// The node's part.
@@ -91,6 +109,10 @@ pub struct Context {
     pub recorder: Recorder,
     /// Verifies the tokens of requests.
     pub authenticator: Authenticator,
+    /// The rate limits of this node's workloads.
+    pub limits: Limits,
+    /// When the agent's time begins.
+    pub origin: Instant,
     /// What workers have in common about Services.
     pub traffic: Registry,
     /// Makes sockets inside pods' namespaces.
@@ -99,6 +121,14 @@ pub struct Context {
     pub options: ProxyOptions,
     /// What it counted.
     pub counters: ProxyCounters,
+}
+
+/// What one worker's parts have counted.
+#[derive(Clone, Copy, Default)]
+struct Accounts {
+    pool: PoolStats,
+    balancers: Counts,
+    mirrors_lost: u64,
 }
 
 /// One core's part.
@@ -113,11 +143,17 @@ pub struct Worker {
     pub tls: TlsConfigs,
     /// Its own chance.
     pub random: RefCell<Random>,
+    /// Which endpoint of a Service a request goes to.
+    pub(super) balancers: Balancers,
+    /// Connections that stand between requests.
+    pub(super) upstreams: Upstreams,
+    /// Copies of requests.
+    pub(super) mirrors: Mirrors,
     stopping: watch::Sender<bool>,
     /// Most connections at once since memory was last given back.
     most: Cell<usize>,
-    /// What of the pool's account has been added to the node's.
-    published: Cell<PoolStats>,
+    /// What of its accounts has been added to the node's.
+    published: Cell<Accounts>,
 }
 
 impl Worker {
@@ -129,10 +165,18 @@ impl Worker {
             live: Rc::default(),
             tls: TlsConfigs::default(),
             random: RefCell::new(Random::seeded(seed())),
+            balancers: Balancers::default(),
+            upstreams: Upstreams::default(),
+            mirrors: Mirrors::default(),
             stopping: watch::Sender::new(false),
             most: Cell::default(),
             published: Cell::default(),
         })
+    }
+
+    /// The time, as the algorithms of `traffic` see it.
+    pub(super) fn now(&self) -> Moment {
+        Moment::of(self.context.origin, Instant::now())
     }
 
     /// Runs a connection to its end. The runtime owns it: it ends with the worker at the latest.
@@ -154,17 +198,39 @@ impl Worker {
         }
     }
 
-    /// Adds what the pool did since the last time to the node's account.
+    /// Waits for `carried`; when no new connections are taken any more, `ends` tells it to end when it can.
+    pub(super) async fn until_stopping<T>(&self, ends: &Ends, carried: impl Future<Output = T>) -> T {
+        let mut carried = std::pin::pin!(carried);
+        tokio::select! {
+            carried = &mut carried => carried,
+            () = self.stopping() => {
+                ends.set();
+                carried.await
+            }
+        }
+    }
+
+    /// Adds what it did since the last time to the node's account.
     pub(super) fn publish(&self) {
-        let (now, before) = (self.pool.stats(), self.published.get());
+        let accounts = Accounts {
+            pool: self.pool.stats(),
+            balancers: self.balancers.counts(),
+            mirrors_lost: self.mirrors.lost(),
+        };
+        let published = self.published.replace(accounts);
         let counters = &self.context.counters;
         let add = |counter: &AtomicU64, now: u64, before: u64| {
             counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         };
+        let (now, before) = (accounts.pool, published.pool);
         add(&counters.sessions, now.sessions as u64, before.sessions as u64);
         add(&counters.sessions_established, now.established, before.established);
         add(&counters.sessions_failed, now.failed, before.failed);
-        self.published.set(now);
+        let (now, before) = (accounts.balancers, published.balancers);
+        add(&counters.ejections, now.ejections, before.ejections);
+        add(&counters.ejections_held_back, now.ejections_held_back, before.ejections_held_back);
+        add(&counters.retries_denied, now.retries_denied, before.retries_denied);
+        add(&counters.mirrors_lost, accounts.mirrors_lost, published.mirrors_lost);
     }
 
     /// Gives memory back once a burst is over: spare buffers that nobody took for a while, and what connections
@@ -173,6 +239,7 @@ impl Worker {
         let (now, most) = (self.live.len(), self.most.get());
         let fewer = most >= FEW && now < most / 2;
         self.most.set(if fewer { now } else { now.max(most) });
+        self.upstreams.rest();
         if tunnel::rest() || fewer {
             memory::give_back();
         }

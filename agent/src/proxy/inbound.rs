@@ -137,7 +137,7 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
         context.recorder.opened(&record);
         let requests = arrival.requests(&record, &guard);
         let carried = tokio::select! {
-            carried = requests.over_tunnel(&mut stream) => Ok(carried),
+            carried = worker.until_stopping(&requests.ends, requests.over_tunnel(&mut stream)) => Ok(carried),
             ending = guard.entry.ended() => Err(ending),
         };
         let outcome = match carried {
@@ -220,7 +220,7 @@ pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpSt
         context.recorder.opened(&record);
         let requests = arrival.requests(&record, &guard);
         let outcome = tokio::select! {
-            carried = requests.in_plaintext(&mut client) => {
+            carried = worker.until_stopping(&requests.ends, requests.in_plaintext(&mut client)) => {
                 (record.bytes_sent, record.bytes_received) = carried.bytes;
                 record.protocol = carried.protocol;
                 carried.outcome
@@ -277,7 +277,12 @@ impl Arrival<'_> {
             return Err(Box::new((Outcome::denied(Reason::PlaintextRefused, words, None), refusal)));
         }
         let decided = self.decide(snapshot, workload);
-        let looks_at_requests = decided == ConnectionDecision::PerRequest;
+        let declared = || snapshot.declared_at(workload, self.authority.port()).is_some();
+        let looks_at_requests = match decided {
+            ConnectionDecision::PerRequest => true,
+            ConnectionDecision::Allowed(_) => declared(),
+            ConnectionDecision::Denied(_) => false,
+        };
         if let ConnectionDecision::Allowed(decision) | ConnectionDecision::Denied(decision) = decided {
             record.judged_here = true;
             record.policy = decision.by.as_ref().map(PolicyRef::from);
@@ -317,6 +322,8 @@ impl Arrival<'_> {
             record: record.clone(),
             by_request: admitted.by_request.clone(),
             ends: Rc::default(),
+            // No state of the cluster has this number.
+            limits: std::cell::RefCell::new((u64::MAX, Vec::new())),
         }
     }
 

@@ -15,5 +15,9 @@ pub mod pod;
 pub mod report;
 mod workers;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use http::fuzzing as http1;
+
 pub use context::{Context, ProxyCounters, ProxyOptions, seed};
+pub use http::Limits;
 pub use workers::{Listeners, Workers};

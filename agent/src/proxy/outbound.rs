@@ -11,6 +11,7 @@ use super::{
     context::{Context, Worker, count},
     copy::{self, Counters},
     dial,
+    http::outbound::Outbound,
     live::Subject,
     outcome::{self, Outcome},
     pod::LocalPod,
@@ -21,7 +22,7 @@ use crate::{
     datapath::{events::monotonic_ns, sockets::Redirected},
     flows::record::{Direction, FlowRecord, Path, Reason, TlsInfo, Verdict},
     state::{
-        Snapshot,
+        Layer7, Snapshot,
         model::{NamespacedName, Workload},
     },
     tunnel::{Baggage, ConnectRequest, PoolKey, TUNNEL_PORT, WorkloadType},
@@ -33,6 +34,8 @@ struct Destination {
     endpoint: EndpointAddr,
     workload: Option<Arc<Workload>>,
     service: Option<NamespacedName>,
+    /// The port of the service whose requests are looked at, and whether it says that it speaks HTTP.
+    requests: Option<(u16, bool)>,
 }
 
 /// Carries one connection of `pod` from its first byte to its flow record.
@@ -43,7 +46,7 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
     };
     let _ = app.set_nodelay(true);
     let snapshot = context.snapshot.load_full();
-    let destination = destination(&snapshot, redirected);
+    let destination = destination(&snapshot, &pod, redirected);
     let client = ClientAddr::new(own_address(&pod, client, redirected.original.socket()));
     let mut record = begin(&context, &snapshot, &pod, client, &destination);
     let Some(_place) = pod.place() else {
@@ -56,7 +59,14 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
         destination: destination
             .workload
             .as_ref()
+            // Each of its requests may go elsewhere.
+            .filter(|_| destination.requests.is_none())
             .map(|workload| (workload.key.clone(), workload.identity.clone())),
+        unseen: destination
+            .service
+            .clone()
+            .filter(|_| destination.requests.is_none())
+            .map(|service| (service, redirected.original.port())),
     };
     let guard = worker.live.enter(subject);
     let counters = Counters::default();
@@ -70,13 +80,17 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
     };
     let outcome = tokio::select! {
         outcome = connection.carry(&mut app, &destination, client, &mut record) => outcome,
-        ending = guard.entry.ended() => {
-            let _ = copy::reset(&app);
+        ending = guard.entry.ended_at(copy::at_rest(&counters)) => {
+            if !ending.gently {
+                let _ = copy::reset(&app);
+            }
             outcome::of_ending(&ending)
         }
     };
-    record.bytes_sent = counters.sent();
-    record.bytes_received = counters.received();
+    if record.protocol == "tcp" && destination.requests.is_none() {
+        record.bytes_sent = counters.sent();
+        record.bytes_received = counters.received();
+    }
     record.duration_us = Some(monotonic_ns().saturating_sub(redirected.started_ns) / 1000);
     if announced.get() {
         context.recorder.closed(ended(record, outcome));
@@ -102,6 +116,10 @@ impl Connection<'_> {
         client: ClientAddr,
         record: &mut FlowRecord,
     ) -> Outcome {
+        if let (Some(service), Some((port, declared))) = (&destination.service, destination.requests) {
+            let asked = (service.clone(), port, declared);
+            return self.by_requests(app, asked, (destination.endpoint, client), record).await;
+        }
         match &destination.workload {
             Some(workload) if workload.enrolled => {
                 record.path = Path::Tunnel;
@@ -114,6 +132,31 @@ impl Connection<'_> {
             // Known to the mesh when it was captured, and to nobody now: gone, or claimed by two.
             None => refused(app, Reason::UpstreamUnreachable, "no pod of the mesh has this address alone"),
         }
+    }
+
+    /// Request by request, each to where its route says.
+    async fn by_requests(
+        &self,
+        app: &mut TcpStream,
+        asked: (NamespacedName, u16, bool),
+        (endpoint, client): (EndpointAddr, ClientAddr),
+        record: &mut FlowRecord,
+    ) -> Outcome {
+        self.worker.context.recorder.opened(record);
+        self.announced.set(true);
+        let requests = Outbound::new((self.worker, self.pod), client, asked, endpoint, record.clone());
+        let (read, write) = app.split();
+        let carried = self.worker.until_stopping(&requests.ends, requests.carry(read, write)).await;
+        (record.bytes_sent, record.bytes_received) = carried.bytes;
+        record.protocol = carried.protocol;
+        record.tls = requests.tls();
+        if record.tls.is_some() {
+            record.path = Path::Tunnel;
+        }
+        if carried.outcome != Outcome::forwarded() {
+            let _ = copy::reset(app);
+        }
+        carried.outcome
     }
 
     async fn through_tunnel(
@@ -221,7 +264,7 @@ fn not_redirected(context: &Context, pod: &LocalPod, app: &TcpStream, client: Cl
 
 /// The endpoint, whose it is, and the service by which it was dialled. The kernel has chosen one; the
 /// snapshot is asked again only when that one has gone meanwhile.
-fn destination(snapshot: &Snapshot, redirected: Redirected) -> Destination {
+fn destination(snapshot: &Snapshot, pod: &LocalPod, redirected: Redirected) -> Destination {
     let original = redirected.original;
     let by_service = snapshot.service_by_address(original.ip(), original.port());
     let mut endpoint = redirected.endpoint;
@@ -236,7 +279,13 @@ fn destination(snapshot: &Snapshot, redirected: Redirected) -> Destination {
         endpoint = *other;
         workload = snapshot.workload_by_address(other.ip()).cloned();
     }
-    Destination { endpoint, workload, service: by_service.map(|(service, _)| service.key.clone()) }
+    let requests =
+        by_service.and_then(|(service, port)| match snapshot.layer7(&pod.key.namespace, service, port) {
+            Layer7::Off => None,
+            Layer7::Declared(_) => Some((port.port, true)),
+            Layer7::Asked => Some((port.port, false)),
+        });
+    Destination { endpoint, workload, service: by_service.map(|(service, _)| service.key.clone()), requests }
 }
 
 /// The pod's own address in place of the loopback address that redirection gave the socket.
@@ -287,7 +336,12 @@ fn ended(mut record: FlowRecord, outcome: Outcome) -> FlowRecord {
     record
 }
 
-fn request(context: &Context, pod: &LocalPod, endpoint: EndpointAddr, client: ClientAddr) -> ConnectRequest {
+pub(super) fn request(
+    context: &Context,
+    pod: &LocalPod,
+    endpoint: EndpointAddr,
+    client: ClientAddr,
+) -> ConnectRequest {
     let snapshot = context.snapshot.load();
     let mut baggage = Baggage {
         cluster: Some(context.cluster.clone()),

@@ -171,6 +171,8 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
                     handle.abort();
                 }
                 worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
+                worker.upstreams.forget(&pod.uid);
+                worker.context.limits.forget(&pod.uid);
                 worker.pool.forget(&pod.uid);
             }
             Some(Command::JudgeAgain(snapshot)) => {
@@ -189,12 +191,13 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
 
 async fn drain(worker: &Worker, limit: Duration) -> usize {
     worker.stop();
+    worker.upstreams.drain();
     worker.pool.drain();
     if tokio::time::timeout(limit, worker.live.empty()).await.is_ok() {
         return 0;
     }
     let words = format!("the agent stopped and had waited {limit:?}");
-    let ending = Ending { reason: Reason::Drained, policy: None, detail: words.into() };
+    let ending = Ending { reason: Reason::Drained, policy: None, detail: words.into(), gently: false };
     let ended = worker.live.end_where(|_| Some(ending.clone()));
     // Each is told, resets both its ends and records that.
     let _ = tokio::time::timeout(Duration::from_secs(2), worker.live.empty()).await;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     identity::TrustDomain,
     policy::{Policy, PolicyIndex, PolicyKey},
-    traffic::TrafficPolicy,
+    traffic::{RateLimits, TrafficPolicy},
     users::{AuthenticationIndex, RequestAuthentication},
 };
 
@@ -305,6 +305,14 @@ impl State {
     fn put_traffic(&mut self, key: &PolicyKey, new: Option<Arc<TrafficPolicy>>, marks: &mut Marks) {
         if self.view.traffic.policy(key) == new.as_ref() {
             return;
+        }
+        let limits = |policy: Option<&Arc<TrafficPolicy>>| {
+            policy.is_some_and(|policy| policy.traffic().rate_limits != RateLimits::default())
+        };
+        if limits(self.view.traffic.policy(key)) || limits(new.as_ref()) {
+            // Whether requests must be counted is a part of every decision.
+            marks.decisions = true;
+            marks.changes.insert(Change::Policies);
         }
         let services = self.view.traffic.put(key, new);
         let named = services.into_iter().map(|of| NamespacedName::new(of.namespace, of.name));

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Applicable, PolicyIndex, Target},
-    traffic::{Place, ServiceKey, Traffic, TrafficIndex},
+    traffic::{Place, RateLimits, ServiceKey, Traffic, TrafficIndex},
     users::{Authentication, AuthenticationIndex, Source},
 };
 
@@ -97,6 +97,11 @@ impl Snapshot {
     /// are there, and none while two pods claim it.
     pub fn workload_by_address(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workload(self.workload_addresses.owner(address.to_canonical())?)
+    }
+
+    /// Whether some pod claims `address`; while several do, it is nobody's.
+    pub fn is_claimed(&self, address: IpAddr) -> bool {
+        !self.workload_addresses.claimants(address.to_canonical()).is_empty()
     }
 
     /// The pods on a node, in the order of their names.
@@ -223,6 +228,16 @@ impl Snapshot {
     pub fn traffic(&self, service: &NamespacedName) -> Option<Arc<Traffic>> {
         let key = ServiceKey::new(service.namespace.clone(), service.name.clone());
         self.traffic.traffic(&key).cloned()
+    }
+
+    /// The Services of `workload` whose TrafficPolicy limits the rate of its requests, with the limits.
+    pub fn rate_limits(&self, workload: &Workload) -> impl Iterator<Item = (NamespacedName, RateLimits)> {
+        let names = if self.traffic.is_empty() { &[] } else { &workload.services[..] };
+        names.iter().filter_map(|name| {
+            let service = NamespacedName::new(workload.key.namespace.clone(), name.clone());
+            let limits = self.traffic(&service)?.rate_limits;
+            (limits != RateLimits::default()).then_some((service, limits))
+        })
     }
 
     /// Every TrafficPolicy, in force or not.

@@ -198,14 +198,14 @@ mod tests {
             let spec = serde_norway::from_str(spec).expect("YAML");
             Arc::new(Policy::parse(PolicyKey::new("shop", format!("p-{n}")), spec).expect("a right policy"))
         });
-        Rules { policies: Arc::new(Applicable::new(named)), users: false }
+        Rules { policies: Arc::new(Applicable::new(named)), requests: false }
     }
 
     #[test]
     fn where_tokens_are_looked_at_the_agent_is_asked_and_a_denial_stays_one() {
         let cart = Identity::new(&TrustDomain::default(), "shop", "cart").expect("an identity");
         let source = Source { identity: Some(&cart), address: SourceAddress::Address([10, 1, 2, 3].into()) };
-        let deny = Rules { users: true, ..rules(&["{action: deny, rules: [{to: [{ports: [80]}]}]}"]) };
+        let deny = Rules { requests: true, ..rules(&["{action: deny, rules: [{to: [{ports: [80]}]}]}"]) };
         let found = of(&deny, source);
         let wanted = [(80, action::DENY), (ANY_PORT, action::ASK)];
         assert_eq!(found, wanted.map(|(port, action)| PortVerdict { port, action }));

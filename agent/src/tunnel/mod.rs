@@ -6,6 +6,8 @@
 
 mod buffers;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod headers;
 mod pool;
 mod pool_options;

@@ -10,6 +10,8 @@ mod spec;
 mod compile;
 mod duration;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod rules;
 mod uri;
 

@@ -21,8 +21,8 @@ fn vips() -> [SocketAddr; 2] {
 /// The Service `shop/pay`, port 80, and its endpoints: port 8080 of `pods`.
 fn pay(pods: &[&Pod]) -> Vec<Manifest> {
     let addresses = VIPS.map(|vip| vip.parse().expect("an address"));
-    let mut objects = vec![Manifest::service("shop", "pay", &addresses).port("http", 80, 8080)];
-    objects.extend(Manifest::endpoint_slices("shop", "pay", ("http", 8080), pods));
+    let mut objects = vec![Manifest::service("shop", "pay", &addresses).port("greet", 80, 8080)];
+    objects.extend(Manifest::endpoint_slices("shop", "pay", ("greet", 8080), pods));
     objects
 }
 

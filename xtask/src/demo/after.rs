@@ -22,7 +22,8 @@ echo $$ > "$cgroup/cgroup.procs" && exec nsenter --net="$netns" -- "$@"
 /// Prints the commands, with a script for what would be long.
 pub(super) fn how_to_look_around(stage: &Stage<'_>) -> Result<()> {
     let pods = &stage.pods;
-    let all = [&pods.web, &pods.cart, &pods.batch, &pods.old, &pods.pay, &pods.ledger];
+    let all =
+        [&pods.web, &pods.cart, &pods.batch, &pods.old, &pods.pay, &pods.ledger, &pods.next, &pods.broken];
     let places = all.map(|pod| {
         let (key, cgroup, netns) = (super::stage::key(pod), pod.cgroup(), pod.netns());
         format!("{key}) cgroup={} netns={} ;;", cgroup.display(), netns.display())

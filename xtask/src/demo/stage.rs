@@ -16,12 +16,17 @@ use super::screen::Screen;
 
 /// The Service's address, that of no machine.
 pub(super) const PAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+/// That of its next version.
+pub(super) const NEXT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11));
+/// That of a Service with a broken pod.
+pub(super) const STOCK: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 12));
 /// Where the servers in pods listen.
 pub(super) const PORT: u16 = 8080;
 /// Where the endless answer is.
 pub(super) const TICKER: u16 = 9000;
 
 const TICKER_PROGRAM: &str = include_str!("ticker.py");
+const BROKEN_PROGRAM: &str = include_str!("broken.py");
 
 /// The pods, by what they are for.
 pub(super) struct Pods {
@@ -37,6 +42,10 @@ pub(super) struct Pods {
     pub(super) pay: Pod,
     /// On node-b: a server that takes no plaintext.
     pub(super) ledger: Pod,
+    /// On node-a: the next version of `pay`.
+    pub(super) next: Pod,
+    /// On node-b: a server that answers everything with 503.
+    pub(super) broken: Pod,
 }
 
 /// Everything that the steps play on.
@@ -61,6 +70,8 @@ impl<'t> Stage<'t> {
             old: a.pod("legacy/old")?,
             pay: b.pod("shop/pay-0")?,
             ledger: b.pod("shop/ledger")?,
+            next: a.pod("shop/pay-next")?,
+            broken: b.pod("shop/stock-1")?,
         };
         let dir = topology.dir();
         let mut stage = Self { screen, pods, dir, topology, agents: Vec::new(), servers: Vec::new() };
@@ -78,10 +89,14 @@ impl<'t> Stage<'t> {
             (&self.pods.pay, "receipt 7: 42.00 EUR, paid"),
             (&self.pods.cart, "cart 7: one river barge"),
             (&self.pods.ledger, "ledger 7: balanced"),
+            (&self.pods.next, "receipt 7: 42.00 EUR, paid, with thanks"),
         ] {
             let files = self.dir.join(pod.name());
             fs::create_dir(&files)?;
-            fs::write(files.join("7.txt"), format!("{answer}\n"))?;
+            fs::create_dir(files.join("admin"))?;
+            for file in ["7.txt", "admin/7.txt"] {
+                fs::write(files.join(file), format!("{answer}\n"))?;
+            }
             let (port, files) = (PORT.to_string(), files.display().to_string());
             let server = ["python3", "-u", "-m", "http.server", &port, "--directory", &files];
             self.servers.push(in_background(pod, &self.server_log(pod), &server)?);
@@ -89,8 +104,13 @@ impl<'t> Stage<'t> {
         let program = self.dir.join("ticker.py").display().to_string();
         let ticker = ["python3", "-u", &program, &TICKER.to_string()];
         self.servers.push(in_background(&self.pods.pay, &self.dir.join("ticker.log"), &ticker)?);
-        let Pods { cart, pay, ledger, .. } = &self.pods;
-        for (pod, port) in [(cart, PORT), (pay, PORT), (ledger, PORT), (pay, TICKER)] {
+        let program = self.dir.join("broken.py").display().to_string();
+        fs::write(&program, BROKEN_PROGRAM)?;
+        let broken = ["python3", "-u", &program, &PORT.to_string()];
+        self.servers.push(in_background(&self.pods.broken, &self.dir.join("stock-1.log"), &broken)?);
+        let Pods { cart, pay, ledger, next, broken, .. } = &self.pods;
+        let servers = [cart, pay, ledger, next, broken].map(|pod| (pod, PORT));
+        for (pod, port) in servers.into_iter().chain([(pay, TICKER)]) {
             let listens = || Ok(pod.dial_with(pod.v4(port), &["--timeout", "100"])?.connected.then_some(()));
             eventually("a server to listen", listens)?;
         }
@@ -98,14 +118,20 @@ impl<'t> Stage<'t> {
     }
 
     fn write_objects(&self) -> Result<()> {
-        let Pods { web, cart, batch, old, pay, ledger } = &self.pods;
+        let Pods { web, cart, batch, old, pay, ledger, next, broken } = &self.pods;
         let state = self.topology.state();
         state.put_all(&[Manifest::meshed("shop"), Manifest::namespace("legacy")])?;
-        state.put_all(&[web, cart, batch, old].map(Pod::manifest))?;
+        state.put_all(&[web, cart, batch, old, broken].map(Pod::manifest))?;
+        state.put(&next.manifest().service_account("pay").label("app", "pay"))?;
         state.put(&pay.manifest().service_account("pay").label("app", "pay"))?;
         state.put(&ledger.manifest().annotation("weir.dev/mtls", "strict"))?;
         state.put(&Manifest::service("shop", "pay", &[PAY]).port("http", 80, PORT))?;
-        state.put_all(&Manifest::endpoint_slices("shop", "pay", ("http", PORT), &[pay]))
+        state.put(&Manifest::service("shop", "pay-next", &[NEXT]).port("http", 80, PORT))?;
+        state.put(&Manifest::service("shop", "stock", &[STOCK]).port("http", 80, PORT))?;
+        for (service, pods) in [("pay", &[pay][..]), ("pay-next", &[next]), ("stock", &[cart, broken])] {
+            state.put_all(&Manifest::endpoint_slices("shop", service, ("http", PORT), pods))?;
+        }
+        Ok(())
     }
 
     /// The node with this index: 0 is node-a.
@@ -153,6 +179,21 @@ impl<'t> Stage<'t> {
     /// Waits for a flow at a node's agent.
     pub(super) fn wait_flow(&mut self, node: usize, what: &str, fields: &[(&str, &str)]) -> Result<Flow> {
         self.agent(node).wait_flow(what, |flow| flow.is(fields))
+    }
+
+    /// Shows an object, writes it, and waits until `seen` says that it is in force.
+    pub(super) fn put(&self, object: &Manifest, seen: impl Fn() -> Result<bool>) -> Result<()> {
+        let file = format!("{}.yaml", object.value()["metadata"]["name"].as_str().unwrap_or_default());
+        let state = self.topology.state();
+        self.screen.command("node-a", &format!("cat {file} && cp {file} {}", state.dir().display()));
+        self.screen.output(&object.to_string());
+        state.put(object)?;
+        eventually("an object to be in force", || Ok(seen()?.then_some(())))
+    }
+
+    /// What curl prints in `pod`, for a look that is not shown.
+    pub(super) fn peek(&self, pod: &Pod, words: &[&str]) -> Result<String> {
+        Ok(pod.run(["curl", "-sS", "-m", "5"].iter().chain(words))?.stdout)
     }
 
     /// Puts a policy in force: shows it, writes it, waits until `question` is answered so.

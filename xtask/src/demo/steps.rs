@@ -9,6 +9,7 @@ use serde_json::json;
 use weir_tests::{Flow, Manifest, eventually};
 
 use super::{
+    requests,
     stage::{PAY, PORT, Stage, TICKER, key, url},
     wire::Wire,
 };
@@ -17,8 +18,8 @@ use super::{
 const CARD: &str = "4111-1111-1111-1111";
 
 /// node-a and node-b.
-const A: usize = 0;
-const B: usize = 1;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
 
 /// Plays all steps.
 pub(super) fn all(stage: &mut Stage<'_>) -> Result<()> {
@@ -30,6 +31,10 @@ pub(super) fn all(stage: &mut Stage<'_>) -> Result<()> {
     audit(stage)?;
     strict(stage)?;
     live_connection(stage)?;
+    requests::canary(stage)?;
+    requests::retry(stage)?;
+    requests::by_path(stage)?;
+    requests::by_user(stage)?;
     flows(stage)
 }
 
@@ -133,7 +138,7 @@ fn same_node(stage: &mut Stage<'_>) -> Result<()> {
 fn denial(stage: &mut Stage<'_>) -> Result<()> {
     stage.screen.step("A denial that names its policy, on the client's node");
     let batch = stage.pods.batch.clone();
-    let request = format!("curl -sS -m 5 {}", url((PAY, 80).into(), "7.txt"));
+    let request = format!("curl -fsS -m 5 {}", url((PAY, 80).into(), "7.txt"));
     ensure!(stage.run(&batch, &request)?.success()?.contains("receipt"), "shop/batch was denied too early");
     let deny = json!({
         "tier": "security", "action": "deny", "selector": {"matchLabels": {"app": "pay"}},
@@ -231,9 +236,9 @@ fn live_connection(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn flows(stage: &mut Stage<'_>) -> Result<()> {
-    stage.screen.step("Everything that was said, on one screen for each node");
+    stage.screen.step("What was said last, on one screen for each node");
     for index in [A, B] {
-        ensure!(stage.weir(index, "flows")?.success(), "weir flows did not succeed");
+        ensure!(stage.weir(index, "flows --last 12")?.success(), "weir flows did not succeed");
         ensure!(stage.agent(index).flows()?.len() >= 5, "flows are missing");
     }
     Ok(())

@@ -1,17 +1,27 @@
 //! Between a client's connection and whoever answers its requests.
 //!
-//! Entry points: [`App`], which answers; [`Refused`], an answer of our own, and [`refuse`], which gives it.
+//! Entry points: [`App`], which answers; [`Refused`], an answer of our own; [`conclude`], with which a request ends.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::{
-    exchange::{AnswerOut, BodyIn, Failure},
+    exchange::{AnswerOut, BodyIn, Failure, Progress, Relayed},
     forward,
     message::{Framing, RequestHead, ResponseHead, Version},
     parse::Malformed,
+    record,
 };
-use crate::flows::record::Reason;
+use crate::{
+    flows::record::Reason,
+    proxy::{
+        context::{Context, count},
+        outcome::Outcome,
+        pod::{LocalPod, Place},
+    },
+};
 
 /// Who answers requests.
 pub(super) trait App {
@@ -53,11 +63,7 @@ impl Refused {
 ///
 /// # Errors
 /// When the client is gone.
-pub(super) async fn refuse(
-    head: &RequestHead,
-    refused: &Refused,
-    answer: &mut impl AnswerOut,
-) -> Result<(), Failure> {
+async fn refuse(head: &RequestHead, refused: &Refused, answer: &mut impl AnswerOut) -> Result<(), Failure> {
     let mut fields = HeaderMap::new();
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(&forward::printable(value)) {
@@ -99,6 +105,57 @@ pub(super) async fn refuse(
         answer.data(Bytes::from(text)).await?;
     }
     answer.end(None).await
+}
+
+/// Counts a request of `pod` until it is over.
+///
+/// # Errors
+/// When the pod has too many: what it does with them is bounded, so that other pods get their turn.
+pub(super) fn enter(context: &Context, pod: &Arc<LocalPod>) -> Result<Place, Refused> {
+    pod.request(context.options.requests_per_pod).ok_or_else(|| {
+        count(&context.counters.limited);
+        let words = "the pod has too many requests at a time";
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::LimitReached, words)
+    })
+}
+
+/// How a request ended, for its record and its connection.
+pub(super) struct Concluded {
+    /// The status that the client was told.
+    pub(super) status: Option<StatusCode>,
+    pub(super) grpc_status: Option<u16>,
+    pub(super) outcome: Outcome,
+    /// What [`App::answer`] returns.
+    pub(super) told: Result<(), Failure>,
+}
+
+/// Ends a request that was `carried` as far as `progress` says: who has no answer yet is told why there is none.
+pub(super) async fn conclude(
+    head: &RequestHead,
+    carried: Result<Result<Relayed, Failure>, Refused>,
+    progress: &Progress,
+    answer: &mut impl AnswerOut,
+) -> Concluded {
+    let refused = match carried {
+        Ok(Ok(_)) => {
+            let (status, grpc_status) = (progress.status, progress.grpc_status);
+            return Concluded { status, grpc_status, outcome: Outcome::forwarded(), told: Ok(()) };
+        }
+        Ok(Err(failure)) if progress.begun || !failure.is_answerable() => {
+            let (status, grpc_status) = (progress.status.filter(|_| progress.begun), progress.grpc_status);
+            let outcome = record::of_failure(&failure);
+            return Concluded { status, grpc_status, outcome, told: Err(failure) };
+        }
+        Ok(Err(failure)) => Ok((failure.refused(), record::of_failure(&failure))),
+        Err(refused) => Err(refused),
+    };
+    let (refused, outcome) = refused.unwrap_or_else(|refused| {
+        let outcome = record::of_refused(&refused);
+        (refused, outcome)
+    });
+    let grpc_status = head.is_grpc().then(|| refused.grpc_status());
+    let told = refuse(head, &refused, answer).await;
+    Concluded { status: Some(refused.status), grpc_status, outcome, told }
 }
 
 impl Refused {

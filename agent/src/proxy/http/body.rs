@@ -16,7 +16,7 @@ const CHUNK_LINE: usize = 256;
 const CHUNK_DIGITS: usize = 15;
 
 /// What comes next of a body.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     /// Content.
     Data(Bytes),

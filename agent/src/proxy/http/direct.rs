@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use tokio::{net::TcpStream, sync::Mutex};
 
 use super::{
-    app::{App, Refused, refuse},
+    app::{App, Concluded, Refused, conclude},
     exchange::{AnswerOut, BodyIn, Failure, Look, Progress, Relayed},
     forward::Client,
     h2 as http2,
@@ -18,7 +18,7 @@ use super::{
     message::{Framing, RequestHead, Version},
     parse::Malformed,
 };
-use crate::flows::record::Reason;
+use crate::{flows::record::Reason, proxy::outcome::Outcome};
 
 /// What a request came to, for its record.
 pub(super) struct Done<'a> {
@@ -29,17 +29,8 @@ pub(super) struct Done<'a> {
     pub(super) began: Instant,
     /// Bytes of the two bodies, from the client and to it.
     pub(super) bytes: (u64, u64),
-    pub(super) end: DoneBy<'a>,
-}
-
-/// How a request ended.
-pub(super) enum DoneBy<'a> {
-    /// It was answered by the server.
-    Server,
-    /// It was answered here, in these words.
-    Refused(&'a Refused),
-    /// It was not answered to the end.
-    Failed(&'a Failure),
+    /// How it ended.
+    pub(super) outcome: Outcome,
 }
 
 /// What the caller knows.
@@ -145,38 +136,11 @@ impl<H: Handler> App for Direct<'_, H> {
             Ok(()) => self.carry(&head, (body, &mut *answer), &mut progress).await,
             Err(refused) => Err(refused),
         };
-        let mut done = Done {
-            head: &head,
-            status: progress.status,
-            grpc_status: progress.grpc_status,
-            began,
-            bytes: (progress.sent, progress.received),
-            end: DoneBy::Server,
-        };
-        let (ours, failed) = match carried {
-            Ok(Ok(_)) => (None, None),
-            Ok(Err(failure)) if progress.begun || !failure.is_answerable() => (None, Some(failure)),
-            Ok(Err(failure)) => (Some(failure.refused()), Some(failure)),
-            Err(refused) => (Some(refused), None),
-        };
-        let told = match &ours {
-            Some(refused) => {
-                done.status = Some(refused.status);
-                done.grpc_status = head.is_grpc().then(|| refused.grpc_status());
-                refuse(&head, refused, answer).await
-            }
-            None => Ok(()),
-        };
-        done.end = match (&failed, &ours) {
-            (Some(failure), _) => DoneBy::Failed(failure),
-            (None, Some(refused)) => DoneBy::Refused(refused),
-            (None, None) => DoneBy::Server,
-        };
-        self.handler.done(judged, done);
-        match (failed, ours) {
-            (Some(failure), None) => Err(failure),
-            _ => told,
-        }
+        let Concluded { status, grpc_status, outcome, told } =
+            conclude(&head, carried, &progress, answer).await;
+        let bytes = (progress.sent, progress.received);
+        self.handler.done(judged, Done { head: &head, status, grpc_status, began, bytes, outcome });
+        told
     }
 
     fn malformed(&self, malformed: Malformed) {

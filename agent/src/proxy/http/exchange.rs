@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     io,
     pin::pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{body::Piece, message::ResponseHead, parse::Malformed};
-use crate::tunnel::TunnelError;
+use crate::{proxy::dial::DialError, tunnel::TunnelError};
 
 /// Why an exchange did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub(super) enum Failure {
     /// What the client sent as a body.
     #[error("the request's body: {0}")]
     Request(Malformed),
+    /// There was no connection to a server.
+    #[error("{0}")]
+    Unconnected(Unconnected),
     /// The server's side.
     #[error("the server broke off: {0}")]
     Server(io::Error),
@@ -40,10 +44,25 @@ pub(super) enum Failure {
     Late(std::time::Duration),
 }
 
+/// Why there is no connection to a server. Nothing of the request has left then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unconnected {
+    /// By socket.
+    #[error(transparent)]
+    Dial(DialError),
+    /// Through a tunnel.
+    #[error(transparent)]
+    Tunnel(TunnelError),
+    /// Nobody proves who the pod is.
+    #[error("{0}")]
+    Certificate(String),
+}
+
 impl Failure {
     /// The tunnel's own words, where it is what failed.
     pub(super) fn of_tunnel(&self) -> Option<&TunnelError> {
         match self {
+            Self::Unconnected(Unconnected::Tunnel(error)) => Some(error),
             Self::Server(error) | Self::Unseen(error) => error.get_ref()?.downcast_ref(),
             _ => None,
         }
@@ -60,9 +79,19 @@ impl Failure {
             Self::Client(_) => StatusCode::BAD_REQUEST,
             Self::Request(malformed) => malformed.status(),
             Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unconnected(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Server(_) | Self::Unseen(_) | Self::Response(_) => StatusCode::BAD_GATEWAY,
         }
     }
+}
+
+/// What became of a sender whose message has come whole.
+#[derive(Debug)]
+pub(super) enum Gone {
+    /// It broke off.
+    Broken(Failure),
+    /// It has said all: it may be gone, or wait for the answer.
+    Silent,
 }
 
 /// Content that comes, and the fields behind it.
@@ -70,8 +99,8 @@ pub(super) trait BodyIn {
     /// The next piece; after the end, the end again.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>>;
 
-    /// Waits, behind the end, until the sender is gone.
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
+    /// Waits, behind the end, until the sender is gone, or says that it will send nothing more at all.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Gone> {
         Poll::Pending
     }
 
@@ -89,6 +118,14 @@ pub(super) trait BodyOut {
 
     /// Ends the body and sends all.
     async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure>;
+
+    /// Says, behind the end, that nothing more will come at all, where that can be said.
+    async fn silence(&mut self) {}
+
+    /// Waits until the receiver is gone.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
+        Poll::Pending
+    }
 
     /// From now on content goes as it is, and its end is the connection's.
     fn switch(&mut self) {}
@@ -115,11 +152,6 @@ pub(super) trait AnswerOut: BodyOut {
 
     /// This answer is the connection's last, where that can be said: not all of the request will be read.
     fn close(&mut self) {}
-
-    /// Waits until the client is gone.
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
-        Poll::Pending
-    }
 }
 
 /// How far an exchange came, also when it breaks off.
@@ -173,15 +205,23 @@ pub(super) async fn relay(
                 return failure;
             }
             sent.set(true);
-            poll_fn(|cx| body.poll_gone(cx)).await
+            match poll_fn(|cx| body.poll_gone(cx)).await {
+                Gone::Broken(failure) => failure,
+                Gone::Silent => {
+                    // The server judges whether that is a client who went, as it would without us.
+                    sent.set(false);
+                    out.silence().await;
+                    std::future::pending().await
+                }
+            }
         });
         let mut receiving = pin!(receive(input, answer, progress, look));
         tokio::select! {
             biased;
             received = &mut receiving => received,
             failure = &mut sending => match failure {
-                // It may have answered before it stopped to listen.
-                failure if failure.is_of_server() => receiving.await.map_err(|_| failure),
+                // It may have answered before it stopped to listen, and knows best why it did.
+                failure if failure.is_of_server() => receiving.await,
                 failure => Err(failure),
             },
         }
@@ -276,7 +316,11 @@ async fn pass(
             }
             None => {
                 to.flush().await?;
-                poll_fn(|cx| from.poll_piece(cx)).await?
+                let more = poll_fn(|cx| match to.poll_gone(cx) {
+                    Poll::Ready(failure) => Poll::Ready(Err(failure)),
+                    Poll::Pending => from.poll_piece(cx),
+                });
+                more.await?
             }
         };
         match piece {
@@ -302,7 +346,7 @@ impl<B: BodyIn> BodyIn for &mut B {
         (**self).poll_piece(cx)
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         (**self).poll_gone(cx)
     }
 
@@ -323,7 +367,7 @@ pub(super) struct Kept<B> {
     /// How many of the pieces were given since the last beginning.
     given: usize,
     /// More came than is kept.
-    lost: bool,
+    lost: Rc<Cell<bool>>,
 }
 
 /// Most pieces that are kept; a body in tiny ones costs more than its size.
@@ -332,28 +376,18 @@ const PIECES: usize = 256;
 impl<B: BodyIn> Kept<B> {
     /// `inner`, of which `most` bytes are kept.
     pub(super) fn new(inner: B, most: usize) -> Self {
-        Self { inner, most, pieces: Vec::new(), size: 0, end: None, given: 0, lost: false }
+        Self { inner, most, pieces: Vec::new(), size: 0, end: None, given: 0, lost: Rc::default() }
     }
 
     /// Begins anew; whether that can be done.
     pub(super) fn rewind(&mut self) -> bool {
         self.given = 0;
-        !self.lost
+        !self.lost.get()
     }
 
-    /// Whether all that was given so far can be given again.
-    pub(super) fn is_kept(&self) -> bool {
-        !self.lost
-    }
-
-    /// Keeps no more: there will be no other try.
-    pub(super) fn forget(&mut self) {
-        if self.given == self.pieces.len() {
-            self.lost |= !self.pieces.is_empty();
-            self.pieces.clear();
-            self.given = 0;
-        }
-        self.most = 0;
+    /// Whether it cannot be sent again, for who must know that while it is being sent.
+    pub(super) fn lost(&self) -> Rc<Cell<bool>> {
+        self.lost.clone()
     }
 }
 
@@ -370,11 +404,11 @@ impl<B: BodyIn> BodyIn for Kept<B> {
         match &polled {
             Poll::Ready(Ok(Piece::Data(data))) => {
                 self.size += data.len();
-                if !self.lost && self.size <= self.most && self.pieces.len() < PIECES {
+                if !self.lost.get() && self.size <= self.most && self.pieces.len() < PIECES {
                     self.pieces.push(data.clone());
                     self.given += 1;
                 } else {
-                    self.lost = true;
+                    self.lost.set(true);
                     self.pieces = Vec::new();
                     self.given = 0;
                 }
@@ -385,7 +419,7 @@ impl<B: BodyIn> BodyIn for Kept<B> {
         polled
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         self.inner.poll_gone(cx)
     }
 
@@ -440,19 +474,9 @@ mod tests {
     fn a_body_beyond_the_bound_is_passed_on_and_cannot_be_sent_again() {
         let mut body = kept(5);
         assert_eq!(content(&mut body), b"abcdef");
-        assert!(!body.rewind() && !body.is_kept());
+        assert!(!body.rewind() && body.lost().get());
         let mut none = Kept::new(Given(VecDeque::new()), 0);
         assert_eq!(content(&mut none), b"");
         assert!(none.rewind(), "there is nothing to keep");
-    }
-
-    #[test]
-    fn what_is_kept_no_more_is_still_passed_on() {
-        let mut body = kept(6);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let _ = body.poll_piece(&mut cx);
-        body.forget();
-        assert_eq!(content(&mut body), b"cdef");
-        assert!(!body.rewind());
     }
 }

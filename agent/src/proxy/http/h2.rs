@@ -94,10 +94,8 @@ async fn one(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, app
     let mut answer = Answer { respond, send: None, ended: false };
     if app.answer(head, &mut body, &mut answer).await.is_err() {
         answer.reset();
-    } else if !body.stream.is_end_stream() {
-        // The answer is whole and the rest of the request is not wanted (RFC 9113 §8.1).
-        answer.respond.send_reset(Reason::NO_ERROR);
     }
+    // Where not all of the request is wanted, the library says so when the stream is dropped, behind the answer.
 }
 
 /// The head, where it names one host and a path.
@@ -195,6 +193,14 @@ impl BodyOut for Answer {
         self.ended = true;
         end(send, trailers).map_err(|error| Failure::Client(into_io(error)))
     }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let reset = match &mut self.send {
+            Some(send) => ready!(send.poll_reset(cx)),
+            None => ready!(self.respond.poll_reset(cx)),
+        };
+        Poll::Ready(Failure::Client(into_io(reset.map_or_else(|error| error, Into::into))))
+    }
 }
 
 impl AnswerOut for Answer {
@@ -218,11 +224,6 @@ impl AnswerOut for Answer {
         let sent = self.respond.send_response(response, self.ended);
         self.send = Some(sent.map_err(|error| Failure::Client(into_io(error)))?);
         Ok(())
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let reset = ready!(self.respond.poll_reset(cx));
-        Poll::Ready(Failure::Client(into_io(reset.map_or_else(|error| error, Into::into))))
     }
 }
 
@@ -386,6 +387,11 @@ fn end(to: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), h2
         Some(fields) => to.send_trailers(fields),
         None => to.send_data(Bytes::new(), true),
     }
+}
+
+/// Why there is no connection to a server that should speak HTTP/2.
+pub(super) fn failed(error: h2::Error) -> Failure {
+    of_server(error)
 }
 
 fn of_server(error: h2::Error) -> Failure {

@@ -4,7 +4,7 @@
 
 use std::{
     borrow::Cow,
-    cell::Cell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    app::Refused,
-    direct::{Direct, Done, DoneBy, Handler},
+    app::{Refused, enter},
+    direct::{Direct, Done, Handler},
     forward::Client,
     io::{End, FromTunnel, IntoTunnel, Reader, Writer},
     link::{Server, over},
@@ -35,7 +35,14 @@ use crate::{
     flows::record::{FlowRecord, PolicyRef, Reason, Verdict},
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
-    proxy::{context::Worker, dial, outcome::Outcome, pod::LocalPod},
+    proxy::{
+        context::Worker,
+        dial,
+        live::Carried,
+        outcome::Outcome,
+        pod::{LocalPod, Place},
+    },
+    traffic::{LimitBy, Limiter, SourceKey},
     tunnel::Stream,
     users::{self, Authentication, Verified},
 };
@@ -56,6 +63,8 @@ pub(in crate::proxy) struct Inbound<'a> {
     pub(in crate::proxy) by_request: Rc<Cell<bool>>,
     /// By which the connection is ended between two requests.
     pub(in crate::proxy) ends: Rc<Ends>,
+    /// The rate limits of the pod, and the state of the cluster that they are of.
+    pub(in crate::proxy) limits: RefCell<(u64, Vec<Arc<Limiter>>)>,
 }
 
 /// What is known of a request once it is judged.
@@ -64,14 +73,8 @@ pub(in crate::proxy) struct Judged {
     decision: Option<Decision>,
     user: Option<Arc<Verified>>,
     trace_id: Option<Arc<str>>,
-}
-
-/// How a connection ended, and what it was.
-pub(in crate::proxy) struct Carried {
-    pub(in crate::proxy) outcome: Outcome,
-    pub(in crate::proxy) protocol: &'static str,
-    /// Bytes from the client and to it.
-    pub(in crate::proxy) bytes: (u64, u64),
+    /// Among the pod's requests.
+    place: Option<Place>,
 }
 
 impl Inbound<'_> {
@@ -192,6 +195,34 @@ impl Inbound<'_> {
         dial::connect_within(limit, context.sockets.clone(), self.pod.clone(), to).await
     }
 
+    /// Counts the request, where some limit does.
+    fn limit(&self) -> Result<(), Refused> {
+        let context = &self.worker.context;
+        let snapshot = context.snapshot.load();
+        let mut limits = self.limits.borrow_mut();
+        if limits.0 != snapshot.generation {
+            let workload = snapshot.workload(&self.pod.key).ok_or_else(unknown)?;
+            *limits = (snapshot.generation, context.limits.of(&snapshot, workload));
+        }
+        if limits.1.is_empty() {
+            return Ok(());
+        }
+        let source = match self.source {
+            Some(identity) => SourceKey::Identity(identity.clone()),
+            None => SourceKey::Address(self.peer.ip()),
+        };
+        let now = self.worker.now();
+        limits.1.iter().try_for_each(|limiter| limiter.check(now, &source)).map_err(|limited| {
+            let words = match limited.by {
+                LimitBy::Workload => "too many requests to this workload",
+                LimitBy::Source => "too many requests of this source",
+            };
+            let mut refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, Reason::RateLimited, words);
+            refused.fields.push((http::header::RETRY_AFTER, limited.retry_after().to_string()));
+            refused
+        })
+    }
+
     /// Whose tokens the pod takes; `None` when it is no longer known.
     fn authentication(&self) -> Option<Arc<Authentication>> {
         let snapshot = self.worker.context.snapshot.load();
@@ -266,6 +297,13 @@ impl Handler for Inbound<'_> {
     async fn judge(&self, head: &mut RequestHead) -> (Judged, Result<(), Refused>) {
         let mut judged =
             Judged { trace_id: Some(trace::id(&mut head.fields, &self.worker.random)), ..Judged::default() };
+        let entered = enter(&self.worker.context, self.pod).and_then(|place| {
+            judged.place = Some(place);
+            self.limit()
+        });
+        if let Err(refused) = entered {
+            return (judged, Err(refused));
+        }
         let allowed = match self.authenticate(head).await {
             Ok(user) => {
                 judged.user = user;
@@ -299,13 +337,8 @@ impl Handler for Inbound<'_> {
             record.policy = decision.by.as_ref().map(PolicyRef::from);
             record.audit = decision.audit.first().map(PolicyRef::from);
         }
-        let outcome = match done.end {
-            DoneBy::Server => Outcome::forwarded(),
-            DoneBy::Refused(refused) => record::of_refused(refused),
-            DoneBy::Failed(failure) => record::of_failure(failure),
-        };
-        let audited = record.audit.is_some() && outcome.verdict == Verdict::Forwarded;
-        outcome.write(&mut record);
+        let audited = record.audit.is_some() && done.outcome.verdict == Verdict::Forwarded;
+        done.outcome.write(&mut record);
         if audited {
             record.verdict = Verdict::Audited;
         }

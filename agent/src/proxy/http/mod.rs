@@ -9,16 +9,21 @@ mod body;
 mod direct;
 mod exchange;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod h1;
 mod h2;
 pub(super) mod inbound;
 mod io;
+mod limits;
 mod link;
 mod message;
+pub(super) mod outbound;
 mod parse;
 mod record;
 mod serve;
 mod sniff;
 mod trace;
 
+pub use limits::Limits;
 pub(super) use serve::Ends;

@@ -6,7 +6,12 @@ use std::time::{Instant, SystemTime};
 
 use http::StatusCode;
 
-use super::{app::Refused, exchange::Failure, message::RequestHead, parse::Malformed};
+use super::{
+    app::Refused,
+    exchange::{Failure, Unconnected},
+    message::RequestHead,
+    parse::Malformed,
+};
 use crate::{
     flows::record::{FlowRecord, GrpcInfo, HttpInfo, Reason, RequestInfo, UserInfo},
     policy::User,
@@ -84,9 +89,13 @@ pub(super) fn of_failure(failure: &Failure) -> Outcome {
 pub(super) fn reason(failure: &Failure) -> Reason {
     match failure {
         Failure::Late(_) => Reason::RequestTimeout,
+        Failure::Unconnected(Unconnected::Dial(error)) => error.reason(),
+        Failure::Unconnected(Unconnected::Certificate(_)) => Reason::NoCertificate,
+        Failure::Unconnected(Unconnected::Tunnel(_)) => Reason::TunnelFailed,
         Failure::Request(_) => Reason::HttpMalformed,
         Failure::Response(_) => Reason::UpstreamMalformed,
-        Failure::Client(_) | Failure::Server(_) | Failure::Unseen(_) => Reason::Reset,
+        Failure::Client(_) => Reason::ClientGone,
+        Failure::Server(_) | Failure::Unseen(_) => Reason::Reset,
     }
 }
 

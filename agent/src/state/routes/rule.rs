@@ -44,7 +44,7 @@ pub struct Backend {
 }
 
 /// A port of a Service: of its endpoints, whatever routes attach to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The Service.
     pub service: NamespacedName,

@@ -48,10 +48,10 @@ impl Handler for Gate {
     }
 
     fn done(&self, (): (), done: Done<'_>) {
-        let end = match done.end {
-            DoneBy::Server => "server",
-            DoneBy::Refused(_) => "refused",
-            DoneBy::Failed(_) => "failed",
+        let end = match done.outcome.reason {
+            None => "server",
+            Some(Reason::PolicyDenied) => "refused",
+            Some(_) => "failed",
         };
         let status = done.status.map_or(0, |status| status.as_u16());
         self.done.borrow_mut().push(format!("{} {status} {end}", done.head.path()));

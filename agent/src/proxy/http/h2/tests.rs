@@ -15,7 +15,7 @@ use crate::{
     flows::record::Reason as Word,
     proxy::http::{
         app::Refused,
-        direct::{Direct, Done, DoneBy, Handler},
+        direct::{Direct, Done, Handler},
         io::{Reader, Writer},
     },
 };
@@ -49,10 +49,10 @@ impl Handler for Gate {
     }
 
     fn done(&self, (): (), done: Done<'_>) {
-        let end = match done.end {
-            DoneBy::Server => "server",
-            DoneBy::Refused(_) => "refused",
-            DoneBy::Failed(_) => "failed",
+        let end = match done.outcome.reason {
+            None => "server",
+            Some(Word::PolicyDenied) => "refused",
+            Some(_) => "failed",
         };
         let status = done.status.map_or(0, |status| status.as_u16());
         let grpc = done.grpc_status.map_or(String::new(), |code| format!(" grpc {code}"));

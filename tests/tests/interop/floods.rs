@@ -79,10 +79,15 @@ fn rapid_resets_end_their_session_alone() -> Result<()> {
 }
 
 #[test]
+fn floods_of_pings_and_settings_end_their_session_alone() -> Result<()> {
+    ends_that_session_alone(&["pings", "settings"])
+}
+
+#[test]
 fn stalled_answers_are_not_gathered_and_stall_nobody_else() -> Result<()> {
     let mut world = World::new("http")?;
     let _servers = serve(&world)?;
-    for to in destinations(&world).filter(|to| !to.by_service) {
+    for to in destinations(&world) {
         let mark = world.mark(to)?;
         let other = bystander(&world, to)?;
         let before = [peak(&world.here)?, peak(&world.there)?];

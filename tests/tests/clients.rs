@@ -54,8 +54,8 @@ impl Mesh {
         for (server, (_, name, addresses)) in servers.iter().zip(SERVICES) {
             let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
             state.put(&server.manifest())?;
-            state.put(&Manifest::service("shop", name, &addresses).port("http", 80, 8080))?;
-            state.put_all(&Manifest::endpoint_slices("shop", name, ("http", 8080), &[server]))?;
+            state.put(&Manifest::service("shop", name, &addresses).port("web", 80, 8080))?;
+            state.put_all(&Manifest::endpoint_slices("shop", name, ("web", 8080), &[server]))?;
         }
         let body = Body::write(&topology.dir())?;
         let [near, far] = servers.each_ref().map(|server| nginx(&topology.dir(), server));

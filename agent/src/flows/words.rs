@@ -138,8 +138,6 @@ words! {
         RequestsAsked = "requests_asked",
         /// The client broke off before it had its whole answer.
         ClientGone = "client_gone",
-        /// The connection was not looked at as HTTP, and now is to be: its client comes again.
-        RequestsAsked = "requests_asked",
         /// One end reset the connection.
         Reset = "reset",
         /// The agent was stopping and its time to drain was over.

@@ -134,8 +134,6 @@ words! {
         RequestTimeout = "request_timeout",
         /// The server's answer was no good HTTP.
         UpstreamMalformed = "upstream_malformed",
-        /// The connection was not looked at as HTTP, and now is to be: its client comes again.
-        RequestsAsked = "requests_asked",
         /// The client broke off before it had its whole answer.
         ClientGone = "client_gone",
         /// The connection was not looked at as HTTP, and now is to be: its client comes again.

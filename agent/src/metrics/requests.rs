@@ -98,13 +98,14 @@ impl RequestMetrics {
 
     /// Label values, in the order of [`catalogue::ISTIO_REQUEST_LABELS`], with what `pick` takes of each series.
     fn each<T>(&self, pick: impl Fn(&Counts) -> T) -> Vec<(Vec<String>, T)> {
-        let one = |((key, code, grpc), counts): (&RequestKey, &Box<Counts>)| {
+        let one = |key: &RequestKey, counts: &Counts| {
+            let (key, code, grpc) = key;
             let mut labels = labels(key, &self.names);
             labels.push(code.to_string());
             labels.push(grpc.map_or_else(String::new, |grpc| grpc.to_string()));
             (labels, pick(counts))
         };
-        let mut all: Vec<_> = self.series.iter().map(one).collect();
+        let mut all: Vec<_> = self.series.iter().map(|(key, counts)| one(key, counts)).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }

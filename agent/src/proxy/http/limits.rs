@@ -22,10 +22,13 @@ use crate::{
 /// One agent's.
 #[derive(Debug, Default)]
 pub struct Limits {
-    workloads: Mutex<HashMap<Arc<str>, Vec<(NamespacedName, Arc<Limiter>)>>>,
+    workloads: Mutex<HashMap<Arc<str>, Vec<OfService>>>,
     /// Turned away by limits that are gone, by workload and by source.
     past: [AtomicU64; 2],
 }
+
+/// The Service whose policy sets it, and a workload's limiter.
+type OfService = (NamespacedName, Arc<Limiter>);
 
 /// Whose limits there are, as they are counted.
 const BY: [LimitBy; 2] = [LimitBy::Workload, LimitBy::Source];
@@ -69,7 +72,7 @@ impl Limits {
     }
 
     /// Keeps what limiters that go have counted.
-    fn count(&self, gone: impl IntoIterator<Item = (NamespacedName, Arc<Limiter>)>) {
+    fn count(&self, gone: impl IntoIterator<Item = OfService>) {
         for (_, limiter) in gone {
             for (past, by) in self.past.iter().zip(BY) {
                 past.fetch_add(limiter.turned_away(by), Ordering::Relaxed);

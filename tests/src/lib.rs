@@ -29,7 +29,7 @@ pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Redialler, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually};
-pub use programs::{take_programs_from, weir};
+pub use programs::{client, take_programs_from, weir};
 pub use python::python;
 pub use scope::remove_named;
 pub use state::State;

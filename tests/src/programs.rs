@@ -1,6 +1,6 @@
 //! The programs under test and beside it: where cargo put them.
 //!
-//! Entry points: [`weir`], [`peer`]; [`take_programs_from`] for those who want another profile's.
+//! Entry points: [`weir`], [`peer`], [`client`]; [`take_programs_from`] for those who want another profile's.
 
 use std::{env, path::PathBuf, sync::OnceLock};
 
@@ -28,6 +28,16 @@ pub fn weir() -> Result<PathBuf> {
 /// The test peer of this crate.
 pub(crate) fn peer() -> Result<PathBuf> {
     built("peer")
+}
+
+/// A program that setup has made of what others wrote: `grpc`, `httpget`, `nethttp`, as in `tests/clients/go`, or
+/// `python/bin/python3`, with the packages in `tests/clients/python`.
+pub fn client(name: &str) -> Result<String> {
+    let own = env::current_exe().context("where this program lies")?;
+    let mut candidates = own.ancestors().map(|dir| dir.join("tools/clients").join(name));
+    let found = candidates.find(|file| file.exists());
+    let found = found.with_context(|| format!("`{name}` is not there for tests; run `cargo xtask setup`"))?;
+    Ok(found.display().to_string())
 }
 
 /// Whether this process is a test program, which cargo keeps apart from the others.

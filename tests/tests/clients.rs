@@ -5,13 +5,13 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use weir_tests::{Agent, Manifest, Pod, Process, Topology, eventually};
+use weir_tests::{Agent, Manifest, Pod, Process, Topology, client, eventually};
 
 /// The client and a server on the first node, another server on the second; each server is nginx behind a
 /// Service of its own.
@@ -200,8 +200,7 @@ fn java_nio_channels_fetch_from_both_nodes() -> Result<()> {
 #[test]
 fn go_net_http_fetches_from_both_nodes_and_keeps_its_connections() -> Result<()> {
     let mut mesh = Mesh::new()?;
-    let program = go_program(&mesh.topology.dir())?;
-    let command = [program.display().to_string(), "/body".to_owned()];
+    let command = [client("httpget")?, "/body".to_owned()];
     let command = command.into_iter().chain(targets().map(|to| to.to_string()));
     mesh.check(&mesh.client.run(command)?.success()?, 8);
     mesh.check_flows()?;
@@ -210,17 +209,4 @@ fn go_net_http_fetches_from_both_nodes_and_keeps_its_connections() -> Result<()>
     let connections = flows.iter().filter(|flow| flow.text("direction") == "outbound").count();
     assert!(connections < 32, "{connections} connections");
     Ok(())
-}
-
-/// Built by the toolchain that is there, with nothing from the network.
-fn go_program(dir: &Path) -> Result<PathBuf> {
-    let program = dir.join("httpget");
-    let mut go = Command::new("go");
-    go.args(["build", "-o"]).arg(&program).arg(".").current_dir(source("httpget"));
-    go.envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod"), ("CGO_ENABLED", "0"), ("GOPROXY", "off")]);
-    let output = go.output().context("cannot start go")?;
-    if !output.status.success() {
-        bail!("go build: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(program)
 }

@@ -2,11 +2,13 @@
 //!
 //! Entry point: [`run`]. The same topology stands three times: without agents, with agents, and with agents that
 //! tunnel on the same node too. Rounds go from one to the next, so that what disturbs the machine disturbs all;
-//! a ratio is the median over rounds of one round's figure by the same round's without a mesh.
+//! a ratio is the median over rounds of one round's figure by the same round's without a mesh. Layer 7 has stages of
+//! its own, [`http`], and is measured the same way.
 
 mod cost;
 mod document;
 mod figures;
+mod http;
 mod load;
 mod machine;
 mod policy;
@@ -33,14 +35,26 @@ use crate::{build, checkout::Checkout, command, packages};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Write the tables to docs/benchmarks.md; what stands there of what was missed stays.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     write: bool,
-    /// Fewer and shorter rounds: under a minute, and rough.
+    /// Fewer and shorter rounds: two minutes, and rough.
     #[arg(long)]
     quick: bool,
     /// Fail where a goal was missed.
     #[arg(long)]
     strict: bool,
+    /// One part of it.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Connections and bytes.
+    Tcp,
+    /// Requests, beside a pair of Envoys.
+    Http,
 }
 
 /// Until memory at rest is looked at.
@@ -55,15 +69,26 @@ pub(crate) struct Plan {
     bulk: Duration,
     /// Connections that do nothing.
     idle: usize,
+    /// One measurement of requests; wrk counts whole seconds.
+    requests: Duration,
+    /// One measurement of requests at an even pace.
+    pace: Duration,
 }
 
 /// All that one run has found out.
 pub(crate) struct Report {
     machine: machine::Machine,
+    rounds: usize,
+    transport: Option<Transport>,
+    http: Option<http::Results>,
+    took: Duration,
+}
+
+/// Of connections and bytes.
+struct Transport {
     samples: Samples,
     costs: Costs,
     decisions: Vec<policy::Decision>,
-    took: Duration,
 }
 
 /// Builds optimised, measures, prints the tables.
@@ -75,25 +100,50 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("client and server need a core each");
     }
     let checkout = Checkout::find()?;
-    build::agent(&checkout, packages::FOR_BENCH, true)?;
-    policy::build(&checkout)?;
+    build(&checkout)?;
+    let (tcp, http) = (options.only != Some(Part::Http), options.only != Some(Part::Tcp));
+    if tcp {
+        policy::build(&checkout)?;
+    }
+    if http {
+        http::prepare(&checkout)?;
+    }
     let programs = checkout.program(true, "weir").with_file_name("");
     take_programs_from(&programs);
     let load = Load::new(programs.join("load"));
 
     let millis = Duration::from_millis;
     let plan = match options.quick {
-        false => Plan { rounds: 5, latency: millis(500), bulk: millis(800), idle: 10_000 },
-        true => Plan { rounds: 2, latency: millis(200), bulk: millis(300), idle: 2_000 },
+        false => Plan {
+            rounds: 5,
+            latency: millis(500),
+            bulk: millis(800),
+            idle: 10_000,
+            requests: millis(1000),
+            pace: millis(2000),
+        },
+        true => Plan {
+            rounds: 2,
+            latency: millis(200),
+            bulk: millis(300),
+            idle: 2_000,
+            requests: millis(1000),
+            pace: millis(1000),
+        },
     };
-    let report = measure(&checkout, &load, &plan, options.quick)?;
+    let began = Instant::now();
+    let machine = machine::Machine::look()?;
+    let congestions = figures::available()?;
+    let transport = tcp.then(|| measure(&checkout, &load, &plan, &congestions, options.quick)).transpose()?;
+    let http = http.then(|| http::measure(&checkout, &load, &plan, congestions[0])).transpose()?;
+    let report = Report { machine, rounds: plan.rounds, transport, http, took: began.elapsed() };
     let tables = table::render(&report);
     println!("{tables}");
     if options.write {
         let file = document::write(&checkout, &report, &tables)?;
         println!("written to {}", checkout.show(&file));
     }
-    match table::missed(&report) {
+    match table::missed(&tables) {
         0 => println!("every goal was reached"),
         missed if options.strict => bail!("{missed} goals were missed"),
         missed => println!("{missed} goals were missed"),
@@ -101,14 +151,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(checkout: &Checkout, load: &Load, plan: &Plan, quick: bool) -> Result<Report> {
-    let began = Instant::now();
-    let machine = machine::Machine::look()?;
-    let congestions = figures::available()?;
+/// Everything optimised: the agent, and what runs in pods.
+fn build(checkout: &Checkout) -> Result<()> {
+    build::object(checkout, packages::FOR_BENCH)?;
+    let mut cargo = command::cargo("build");
+    cargo.current_dir(&checkout.root).args(["--release", "-p", "weir-agent", "-p", "weir-tests", "--bins"]);
+    command::run(cargo.args(["--features", "weir-tests/load"]))
+}
+
+fn measure(
+    checkout: &Checkout,
+    load: &Load,
+    plan: &Plan,
+    congestions: &[Congestion],
+    quick: bool,
+) -> Result<Transport> {
     let mut samples = Samples::default();
     let mut costs = Costs::default();
 
-    let mut worlds = Worlds::build(load, &congestions)?;
+    let mut worlds = Worlds::build(load, congestions)?;
     for (index, congestion) in congestions.iter().enumerate() {
         worlds.start_agents(*congestion)?;
         if index == 0 {
@@ -134,7 +195,7 @@ fn measure(checkout: &Checkout, load: &Load, plan: &Plan, quick: bool) -> Result
     drop(worlds);
     eprintln!("policy decisions");
     let decisions = policy::measure(checkout, quick)?;
-    Ok(Report { machine, samples, costs, decisions, took: began.elapsed() })
+    Ok(Transport { samples, costs, decisions })
 }
 
 /// The three topologies.

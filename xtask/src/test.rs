@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     build,
     checkout::Checkout,
-    command, kernels,
+    clients, command, kernels,
     packages::{self, Needs},
 };
 
@@ -64,6 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let began = Instant::now();
     build::object(&checkout, needs(options, with_kernels))?;
+    if !options.unit {
+        clients::ensure(&checkout)?;
+    }
     compile(&checkout, options)?;
     let mut phases = vec![("build", Count::default(), began.elapsed())];
 

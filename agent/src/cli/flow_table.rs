@@ -41,6 +41,11 @@ struct Flow {
     verdict: String,
     reason: Option<String>,
     http: Option<Request>,
+    grpc: Option<Call>,
+    route: Option<String>,
+    retries: Option<u32>,
+    user: Option<User>,
+    trace_id: Option<String>,
     policy: Option<PolicyRef>,
     audit: Option<PolicyRef>,
     tls: Option<serde_json::Value>,
@@ -68,6 +73,19 @@ struct Request {
     host: String,
     path: String,
     status: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Call {
+    status: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct User {
+    issuer: String,
+    subject: String,
 }
 
 impl std::fmt::Display for Request {
@@ -109,10 +127,11 @@ impl FlowTable {
             None => self.record(&flow),
         });
         if let Some(request) = &flow.http {
-            // Under the line of its connection's ends; as much as fits.
-            let words = clean(&request.to_string());
             let room = self.style.width.saturating_sub(INDENT + 2).max(30);
-            let _ = write!(out, "\n{:INDENT$}└ {}", "", fit(&words, room).trim_end());
+            for (number, line) in flow.about(request, room).iter().enumerate() {
+                let begin = if number == 0 { '└' } else { ' ' };
+                let _ = write!(out, "\n{:INDENT$}{begin} {}", "", line.trim_end());
+            }
         }
         out.push('\n');
         out
@@ -204,6 +223,35 @@ impl End {
 }
 
 impl Flow {
+    /// What was asked and answered, and what else is known of the request: on as few lines of `room` characters as it
+    /// fits on, each part whole where one line has room for it.
+    fn about(&self, request: &Request, room: usize) -> Vec<String> {
+        let grpc = self.grpc.as_ref().and_then(|call| call.status);
+        let retries = self.retries.filter(|retries| *retries > 0);
+        let parts = [
+            Some(request.to_string()),
+            grpc.map(|status| format!("grpc-status {status}")),
+            self.route.clone(),
+            retries.map(|retries| format!("{retries} {}", if retries == 1 { "retry" } else { "retries" })),
+            self.user.as_ref().map(|user| {
+                format!("user {}", if user.subject.is_empty() { &user.issuer } else { &user.subject })
+            }),
+            self.trace_id.as_ref().map(|id| format!("trace {id}")),
+        ];
+        let mut lines: Vec<String> = Vec::new();
+        for part in parts.into_iter().flatten() {
+            let part = fit(&clean(&part), room);
+            match lines.last_mut() {
+                Some(line) if line.len() + 2 + part.len() <= room => {
+                    line.push_str("  ");
+                    line.push_str(&part);
+                }
+                _ => lines.push(part),
+            }
+        }
+        lines
+    }
+
     /// What a person wants to know next: the reason, or the policy that decided.
     fn why(&self) -> String {
         let reason = self.reason.as_deref().filter(|reason| *reason != "policy_denied");
@@ -232,7 +280,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::flows::record::{Direction, FlowRecord, Path, Peer, Reason, Verdict, samples};
+    use crate::flows::record::{Direction, FlowRecord, Path, Peer, Reason, UserInfo, Verdict, samples};
 
     const PLAIN: Style = Style { colour: false, width: 120 };
 
@@ -262,12 +310,29 @@ mod tests {
             r"
 TIME (UTC)   DIR  SOURCE             DESTINATION              PATH        VERDICT   REASON/POLICY        SENT/RCVD  TOOK
 03:04:05.678 out→ shop/cart-0        shop/pay-0:8080          tunnel mTLS denied    shop/pay-callers[0]     5B/17B 5.0ms
-                  └ 403 GET pay/v1/pay/1
+                  └ 403 GET pay/v1/pay/1  grpc-status 7  HTTPRoute shop/pay rule 0  1 retry  user ann
+                    trace 4bf92f3577b34da6a3ce929d0e0e4736
 03:04:05.678 in←  10.244.1.2         shop/pay-0:8080          proxy       forwarded no policy            1.2K/3.4M 310µs
 03:04:05.678 out→ shop/cart-0        shop/checko..-x2x4z:8080 tunnel mTLS audited   shop/pay-audit[1]       5B/17B 5.0ms
 03:04:05.678 out→ shop/cart-0        shop/pay:8080            tunnel      failed    upstream_unreachable     0B/0B     -
 "
         );
+    }
+
+    #[test]
+    fn a_request_shows_what_is_known_of_it_and_nothing_else() {
+        let mut flow = samples::full();
+        let request = flow.request.as_mut().expect("a request");
+        (request.grpc, request.route, request.user, request.http.status) = (None, None, None, None);
+        request.retries = Some(2);
+        flow.trace_id = None;
+        let text = lines(&[flow.clone()], PLAIN);
+        assert!(text.ends_with("\n                  └ no answer GET pay/v1/pay/1  2 retries\n"), "{text}");
+        let request = flow.request.as_mut().expect("a request");
+        let (issuer, subject) = ("https://id.example".into(), "".into());
+        (request.retries, request.user) = (None, Some(UserInfo { issuer, subject }));
+        let text = lines(&[flow], PLAIN);
+        assert!(text.ends_with("└ no answer GET pay/v1/pay/1  user https://id.example\n"), "{text}");
     }
 
     #[test]
@@ -309,6 +374,10 @@ TIME (UTC)   DIR  SOURCE             DESTINATION              PATH        VERDIC
             flow.destination.address = Some("[fd10:1111:2222:3333:4444:5555:6666:7777]:65535".parse().expect("an address"));
             let policy = flow.policy.as_mut().expect("a policy");
             (policy.namespace, policy.name) = (names[4].as_str().into(), names[5].as_str().into());
+            let request = flow.request.as_mut().expect("a request");
+            request.http.path = names[6].as_str().into();
+            request.route = name(7);
+            request.user.as_mut().expect("a user").subject = names[0].as_str().into();
             (flow.bytes_sent, flow.bytes_received, flow.duration_us) = (sent, received, duration);
             flow.verdict = Verdict::ALL[verdict];
             flow.path = Path::ALL[path];

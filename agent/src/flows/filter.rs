@@ -6,7 +6,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::record::{Direction, FlowRecord, Peer, Reason, Verdict};
+use super::{
+    record::{Direction, FlowRecord, Peer, Reason, RequestInfo, Verdict},
+    status::StatusRange,
+};
 
 /// What a record must have; a part that is `None` asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,16 @@ pub struct FlowFilter {
     pub direction: Option<Direction>,
     /// Not before this.
     pub since: Option<SystemTime>,
+    /// The status of the answer to a request.
+    pub status: Option<StatusRange>,
+    /// How the path of a request begins.
+    pub path_prefix: Option<String>,
+    /// On whose behalf a request was made: the subject of its token.
+    pub user: Option<String>,
+    /// `namespace/name` of the route by which a request went.
+    pub route: Option<String>,
+    /// The trace that a request is of, in lower case.
+    pub trace: Option<String>,
 }
 
 /// The parts of a record that a filter looks at, whatever form the record is kept in.
@@ -42,6 +55,10 @@ pub struct FlowView<'a> {
     pub source: &'a Peer,
     /// To whom.
     pub destination: &'a Peer,
+    /// The request, where it is of one.
+    pub request: Option<&'a RequestInfo>,
+    /// The trace that the request is of.
+    pub trace_id: Option<&'a str>,
 }
 
 impl<'a> From<&'a FlowRecord> for FlowView<'a> {
@@ -53,6 +70,8 @@ impl<'a> From<&'a FlowRecord> for FlowView<'a> {
             reason: record.reason,
             source: &record.source,
             destination: &record.destination,
+            request: record.request.as_deref(),
+            trace_id: record.trace_id.as_deref(),
         }
     }
 }
@@ -100,6 +119,21 @@ impl FlowFilter {
                 self.direction = Some(word(value, Direction::from_word, &Direction::ALL).map_err(bad)?);
             }
             "since" => self.since = Some(moment(value, now).map_err(bad)?),
+            "status" => self.status = Some(value.parse().map_err(bad)?),
+            "path_prefix" if value.starts_with('/') => self.path_prefix = Some(value.into()),
+            "path_prefix" => return Err(bad("a path is needed, which begins with /".into())),
+            "user" if value.is_empty() => return Err(bad("the subject of a token is needed".into())),
+            "user" => self.user = Some(value.into()),
+            "route" => {
+                namespaced(value).map_err(bad)?;
+                self.route = Some(value.into());
+            }
+            "trace" => {
+                if value.len() != 32 || !value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(bad("a trace id of 32 hexadecimal digits is needed".into()));
+                }
+                self.trace = Some(value.to_ascii_lowercase());
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -126,6 +160,28 @@ impl FlowFilter {
                 .service
                 .as_deref()
                 .is_none_or(|wanted| flow.destination.service.as_deref() == Some(wanted))
+            && self.trace.as_deref().is_none_or(|wanted| flow.trace_id == Some(wanted))
+            && self.matches_request(flow.request)
+    }
+
+    /// A connection has nothing that is asked of a request.
+    fn matches_request(&self, request: Option<&RequestInfo>) -> bool {
+        let has = |test: &dyn Fn(&RequestInfo) -> bool| request.is_some_and(test);
+        self.status
+            .is_none_or(|wanted| has(&|request| request.http.status.is_some_and(|status| wanted.has(status))))
+            && self
+                .path_prefix
+                .as_deref()
+                .is_none_or(|wanted| has(&|request| request.http.path.starts_with(wanted)))
+            && self.user.as_deref().is_none_or(|wanted| {
+                has(&|request| request.user.as_ref().is_some_and(|user| &*user.subject == wanted))
+            })
+            && self.route.as_deref().is_none_or(|wanted| {
+                // "HTTPRoute namespace/name rule 0"
+                has(&|request| {
+                    request.route.as_deref().and_then(|route| route.split(' ').nth(1)) == Some(wanted)
+                })
+            })
     }
 }
 
@@ -234,6 +290,34 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_found_by_what_was_asked_and_answered_and_on_whose_behalf() {
+        let flow = samples::full();
+        for (part, expected) in [
+            (("status", "403"), true),
+            (("status", "4xx"), true),
+            (("status", "5xx"), false),
+            (("path_prefix", "/v1/"), true),
+            (("path_prefix", "/v1/pay/1"), true),
+            (("path_prefix", "/v1/pay/12"), false),
+            (("user", "ann"), true),
+            (("user", "an"), false),
+            (("route", "shop/pay"), true),
+            (("route", "shop/pa"), false),
+            (("trace", "4BF92F3577B34DA6A3CE929D0E0E4736"), true),
+            (("trace", "00000000000000000000000000000001"), false),
+        ] {
+            assert_eq!(filter(&[part]).matches(&flow), expected, "{part:?}");
+            assert!(!filter(&[part]).matches(&samples::plain()), "a connection: {part:?}");
+        }
+        let mut unanswered = samples::full();
+        let request = unanswered.request.as_mut().expect("a request");
+        (request.http.status, request.user, request.route) = (None, None, None);
+        for part in [("status", "4xx"), ("user", "ann"), ("route", "shop/pay")] {
+            assert!(!filter(&[part]).matches(&unanswered), "{part:?}");
+        }
+    }
+
+    #[test]
     fn since_takes_a_duration_or_a_time_and_includes_its_own_moment() {
         let mut filter = FlowFilter::default();
         let flow = samples::full();
@@ -264,6 +348,14 @@ mod tests {
             ("since", "", "5m"),
             ("since", "-5m", "5m"),
             ("since", "99999999999999999999d", "5m"),
+            ("status", "20", "5xx"),
+            ("status", "6xx", "5xx"),
+            ("status", "", "5xx"),
+            ("path_prefix", "v1", "/"),
+            ("user", "", "subject"),
+            ("route", "pay", "NAMESPACE/NAME"),
+            ("trace", "4bf9", "32"),
+            ("trace", "zbf92f3577b34da6a3ce929d0e0e4736", "32"),
         ] {
             let error = FlowFilter::default().set(field, value, samples::time()).expect_err(value);
             assert_eq!((error.field.as_str(), error.value.as_str()), (field, value));

@@ -11,6 +11,7 @@ pub mod read;
 pub mod record;
 pub mod recorder;
 mod ring;
+mod status;
 pub mod words;
 
 pub use filter::FlowFilter;

@@ -71,6 +71,8 @@ impl Packed {
             reason: self.outcome.reason,
             source: &self.source,
             destination: &self.destination,
+            request: self.request.as_deref(),
+            trace_id: self.trace_id.as_deref(),
         }
     }
 }
@@ -210,7 +212,12 @@ fn request_bytes(request: Option<&RequestInfo>) -> usize {
     let of_grpc = |request: &RequestInfo| {
         request.grpc.as_ref().map_or(0, |grpc| grpc.service.len() + grpc.method.len() + 2 * 16)
     };
-    request.map_or(0, |request| of_http(request) + of_grpc(request))
+    let of_user = |request: &RequestInfo| {
+        request.user.as_ref().map_or(0, |user| user.issuer.len() + user.subject.len() + 2 * 16)
+    };
+    request.map_or(0, |request| {
+        of_http(request) + of_grpc(request) + text_bytes(&request.route) + of_user(request)
+    })
 }
 
 fn peer_bytes(peer: &Peer) -> usize {

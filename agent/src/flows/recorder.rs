@@ -5,6 +5,8 @@
 //! room for is counted. Knows nothing of connections.
 
 use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     audit::{AuditTable, MOST_ROWS},
     read::{Flows, Kept},
-    record::FlowRecord,
+    record::{FlowRecord, Verdict},
     ring::{Ring, RingLimit},
 };
 use crate::metrics::{
@@ -37,14 +39,18 @@ pub struct RecorderOptions {
     pub ring: RingLimit,
     /// Records that may wait for the collector.
     pub queue: usize,
+    /// Of how many records of requests that were forwarded, and of which nothing else is to be said, one is kept. All are
+    /// counted.
+    pub sample: NonZeroU32,
     /// Names for Istio's metrics.
     pub names: ClusterNames,
 }
 
 impl RecorderOptions {
-    /// A ring of `records` records, at about 130 bytes each.
+    /// A ring of `records` records, at about 130 bytes each of connections and 450 each of requests.
     pub fn for_records(records: usize) -> Self {
-        Self { ring: RingLimit::for_records(records), queue: QUEUE, names: ClusterNames::default() }
+        let ring = RingLimit::for_records(records);
+        Self { ring, queue: QUEUE, sample: NonZeroU32::MIN, names: ClusterNames::default() }
     }
 }
 
@@ -62,6 +68,16 @@ pub struct Collector {
     kept: Arc<Kept>,
     end: watch::Sender<u64>,
     metrics: FlowMetrics,
+    sample: Sample,
+}
+
+/// Which records are kept. By chance: the two ends of a request on one node come by turns, and each Nth would be always
+/// the same end. Not by the trace id, which the client may choose.
+#[derive(Debug)]
+struct Sample {
+    one_in: NonZeroU32,
+    seen: u64,
+    chance: RandomState,
 }
 
 #[derive(Debug)]
@@ -85,7 +101,8 @@ pub fn start(options: RecorderOptions, metrics: &Metrics) -> (Recorder, Collecto
     });
     register(metrics, &kept);
     let recorder = Recorder { queue: sender, lost: flow_metrics.lost_in_queue.clone() };
-    let collector = Collector { queue: receiver, kept: kept.clone(), end, metrics: flow_metrics };
+    let sample = Sample { one_in: options.sample, seen: 0, chance: RandomState::new() };
+    let collector = Collector { queue: receiver, kept: kept.clone(), end, metrics: flow_metrics, sample };
     (recorder, collector, Flows(kept))
 }
 
@@ -150,7 +167,7 @@ impl Collector {
     }
 
     /// Files a batch; what asked for a flush is answered by the caller, when no lock is held.
-    fn file(&self, batch: &mut Vec<Entry>) -> Vec<oneshot::Sender<()>> {
+    fn file(&mut self, batch: &mut Vec<Entry>) -> Vec<oneshot::Sender<()>> {
         let mut flushes = Vec::new();
         let mut filed = Vec::with_capacity(batch.len());
         for entry in batch.drain(..) {
@@ -166,7 +183,11 @@ impl Collector {
                 Entry::Whole(flow) => {
                     self.metrics.whole(&flow);
                     self.audit(&flow);
-                    filed.push(flow);
+                    if self.sample.keeps(&flow) {
+                        filed.push(flow);
+                    } else {
+                        self.metrics.sampled_out.inc();
+                    }
                 }
                 Entry::Flush(done) => flushes.push(done),
             }
@@ -190,12 +211,23 @@ impl Collector {
     }
 }
 
+impl Sample {
+    fn keeps(&mut self, flow: &FlowRecord) -> bool {
+        let usual = flow.request.is_some() && flow.verdict == Verdict::Forwarded && flow.reason.is_none();
+        if !usual || self.one_in == NonZeroU32::MIN {
+            return true;
+        }
+        self.seen = self.seen.wrapping_add(1);
+        self.chance.hash_one(self.seen).is_multiple_of(self.one_in.get().into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::flows::{
         read::{FlowCursor, FlowQuery},
-        record::{Verdict, samples},
+        record::{Reason, samples},
     };
 
     fn numbered(number: u64) -> FlowRecord {
@@ -310,5 +342,52 @@ mod tests {
         assert!(metrics.text().contains("istio_tcp_connections_closed_total{"));
         assert_eq!(flows.audit().iter().map(|row| row.count).collect::<Vec<_>>(), [1]);
         task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_sample_keeps_one_in_so_many_of_the_usual_and_all_that_is_not_and_counts_everything() {
+        const ALL: u64 = 4_000;
+        let metrics = Metrics::new("0");
+        let sample = NonZeroU32::new(4).expect("not 0");
+        let options = RecorderOptions { sample, ..options(8_192, 8_192) };
+        let (recorder, collector, flows) = start(options, &metrics);
+        let request = |verdict, reason, number| {
+            let mut flow = FlowRecord { verdict, reason, ..samples::full() };
+            (flow.bytes_sent, flow.bytes_received) = (number, 0);
+            flow
+        };
+        for number in 0..ALL {
+            recorder.record(request(Verdict::Forwarded, None, number));
+        }
+        let unusual = [
+            (Verdict::Denied, Some(Reason::PolicyDenied)),
+            (Verdict::Failed, Some(Reason::NoEndpoints)),
+            (Verdict::Audited, None),
+            (Verdict::Forwarded, Some(Reason::Reset)),
+        ];
+        for (verdict, reason) in unusual.into_iter().cycle().take(40) {
+            recorder.record(request(verdict, reason, ALL));
+        }
+        (0..10).for_each(|_| recorder.record(numbered(ALL + 1)));
+        drop(recorder);
+        collector.run().await;
+        let mut cursor = flows.read(FlowQuery::default());
+        let mut kept = Vec::new();
+        while let Some(page) = cursor.next_page().await {
+            kept.extend(page.records.into_iter().map(|flow| flow.bytes_sent));
+        }
+        let of = |wanted: std::ops::Range<u64>| kept.iter().filter(|number| wanted.contains(*number)).count();
+        assert_eq!((of(ALL..ALL + 1), of(ALL + 1..ALL + 2)), (40, 10), "the unusual, and connections");
+        // 1 000 are expected; 200 more or less are more than seven standard deviations.
+        let usual = of(0..ALL);
+        assert!((800..1_200).contains(&usual), "{usual}");
+        let text = metrics.text();
+        let out = ALL - usual as u64;
+        assert!(text.contains(&format!("\nweir_flows_sampled_out_total {out}\n")), "{text}");
+        let forwarded = r#"verdict="forwarded",reason=""} 4010"#;
+        assert!(
+            text.lines().any(|line| line.starts_with("weir_flows_total{") && line.ends_with(forwarded)),
+            "{text}"
+        );
     }
 }

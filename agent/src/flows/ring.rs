@@ -25,7 +25,7 @@ impl RingLimit {
     /// of a request.
     pub fn for_records(records: usize) -> Self {
         let records = records.max(1);
-        Self { records, bytes: records.saturating_mul(3 * size_of::<Packed>()).max(1 << 16) }
+        Self { records, bytes: records.saturating_mul(4 * size_of::<Packed>()).max(1 << 16) }
     }
 }
 

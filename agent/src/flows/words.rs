@@ -134,6 +134,10 @@ words! {
         RequestTimeout = "request_timeout",
         /// The server's answer was no good HTTP.
         UpstreamMalformed = "upstream_malformed",
+        /// The connection was not looked at as HTTP, and now is to be: its client comes again.
+        RequestsAsked = "requests_asked",
+        /// The client broke off before it had its whole answer.
+        ClientGone = "client_gone",
         /// One end reset the connection.
         Reset = "reset",
         /// The agent was stopping and its time to drain was over.

@@ -19,6 +19,8 @@ pub enum Kind {
     Counter,
     /// Up and down.
     Gauge,
+    /// How often a value was at most each bound; only up.
+    Histogram,
 }
 
 impl Definition {
@@ -114,6 +116,9 @@ pub const ISTIO_REQUEST_LABELS: &[&str] = &[
 
 catalogue! {
     REQUESTS = Counter "istio_requests_total" ISTIO_REQUEST_LABELS, "Requests";
+    REQUEST_DURATION = Histogram "istio_request_duration_milliseconds" ISTIO_REQUEST_LABELS, "How long requests took, to the end of the answer";
+    REQUEST_BYTES = Histogram "istio_request_bytes" ISTIO_REQUEST_LABELS, "Sizes of the bodies of requests";
+    RESPONSE_BYTES = Histogram "istio_response_bytes" ISTIO_REQUEST_LABELS, "Sizes of the bodies of answers";
     TCP_OPENED = Counter "istio_tcp_connections_opened_total" ISTIO_LABELS, "Connections opened";
     TCP_CLOSED = Counter "istio_tcp_connections_closed_total" ISTIO_LABELS, "Connections closed, failed ones included";
     TCP_FAILED = Counter "istio_tcp_connections_failed_total" ISTIO_LABELS, "Connections that were denied or failed";
@@ -124,6 +129,7 @@ catalogue! {
     FLOWS_LOST = Counter "weir_flows_lost_total" &["where"],
         "Flow records lost: before they were recorded (queue), or before a follower read them (follower)";
     FLOWS_EVICTED = Counter "weir_flows_evicted_total" &[], "Flow records that left the ring to make room for newer ones";
+    FLOWS_SAMPLED_OUT = Counter "weir_flows_sampled_out_total" &[], "Records of forwarded requests that were counted and not kept, as --flows-sample asks";
     FLOWS_STORED = Gauge "weir_flows_stored" &[], "Flow records in the ring";
     FLOWS_STORED_BYTES = Gauge "weir_flows_stored_bytes" &[], "Memory of the flow records in the ring, estimated";
     CONNECTIONS = Gauge "weir_connections" &["direction", "path"], "Connections that live now, of those that the agent carries";
@@ -136,6 +142,22 @@ catalogue! {
         "Connections that an audit policy would have denied";
     POLICY_AUDIT_UNCOUNTED = Counter "weir_policy_audit_uncounted_total" &[],
         "Would-be denials for which the table behind weir policy audit had no room";
+
+    RETRIES = Counter "weir_request_retries_total" &["service"], "Tries of requests after the first one, by the Service that they were for";
+    RETRIES_DENIED = Counter "weir_request_retries_denied_total" &[], "Retries that a retry budget refused";
+    EJECTIONS = Counter "weir_endpoint_ejections_total" &["result"],
+        "Endpoints that failed too often: ejected, held_back because too many were out already";
+    TRAFFIC_REFUSALS = Counter "weir_traffic_refusals_total" &["limit"],
+        "What a TrafficPolicy's bounds turned away: connections, pending, requests, workload_rate, source_rate";
+    MIRRORS_LOST = Counter "weir_mirrors_lost_total" &[], "Copies of requests that were left out or given up";
+    TOKENS = Counter "weir_tokens_total" &["result"], "Requests with a token: verified, or the word by which it was refused";
+    TOKEN_CACHE = Counter "weir_token_cache_lookups_total" &["result"],
+        "Tokens sought among those that were verified before: hit, miss";
+    TOKENS_NOT_WAITED = Counter "weir_token_waits_refused_total" &[],
+        "Requests that were not let wait for fresh keys, because too many others waited";
+    KEY_FETCHES = Counter "weir_key_fetches_total" &["result"],
+        "Fetches of issuers' key sets: ok, failed, too_soon where a key was unknown shortly after a fetch";
+    KEY_CHANGES = Counter "weir_key_changes_total" &[], "Fetched key sets that differed from the set before";
 
     OBJECTS = Gauge "weir_objects" &["kind"], "Objects in force";
     OBJECT_PROBLEMS = Gauge "weir_object_problems" &["kind"], "Objects, or files, that could not be used";

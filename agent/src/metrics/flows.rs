@@ -12,10 +12,10 @@ pub use super::istio::ClusterNames;
 use super::{
     Counter, Gauge, Metrics, catalogue,
     istio::TcpMetrics,
-    requests::RequestMetrics,
+    requests::{MOST_REQUEST_SERIES, RequestMetrics},
     series::{MOST_SERIES, Series},
 };
-use crate::flows::record::{FlowRecord, PolicyRef, Verdict};
+use crate::flows::record::{FlowRecord, PolicyRef, Reason, Verdict};
 
 /// The metrics that flows feed.
 #[derive(Clone, Debug)]
@@ -26,20 +26,29 @@ pub struct FlowMetrics {
     live: Arc<Series<Gauge>>,
     verdicts: Arc<Series<Counter>>,
     audit_denials: Arc<Series<Counter>>,
+    retries: Arc<Series<Counter>>,
     /// Would-be denials that the audit table had no room for.
     pub audit_uncounted: Counter,
     /// Records lost because the collector did not keep up.
     pub lost_in_queue: Counter,
     /// Records that left the ring before a follower read them.
     pub lost_by_followers: Counter,
+    /// Records of forwarded requests that were not kept because nobody asked for all of them.
+    pub sampled_out: Counter,
 }
 
 impl FlowMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics, names: ClusterNames) -> Self {
-        let requests = Arc::new(Mutex::new(RequestMetrics::new(names.clone(), MOST_SERIES)));
+        let requests = Arc::new(Mutex::new(RequestMetrics::new(names.clone(), MOST_REQUEST_SERIES)));
         let (counted, refused) = (requests.clone(), requests.clone());
         metrics.read(&catalogue::REQUESTS, move || lock(&counted).samples());
+        for definition in
+            [&catalogue::REQUEST_DURATION, &catalogue::REQUEST_BYTES, &catalogue::RESPONSE_BYTES]
+        {
+            let requests = requests.clone();
+            metrics.read_histograms(definition, move || lock(&requests).histograms(definition));
+        }
         metrics.also_refused("istio_requests", move || lock(&refused).refused());
         let tcp = Arc::new(Mutex::new(TcpMetrics::new(names, MOST_SERIES)));
         for definition in [
@@ -62,9 +71,11 @@ impl FlowMetrics {
             live: metrics.gauges(&catalogue::CONNECTIONS),
             verdicts: metrics.counters(&catalogue::POLICY_VERDICTS),
             audit_denials: metrics.counters(&catalogue::POLICY_AUDIT_DENIALS),
+            retries: metrics.counters(&catalogue::RETRIES),
             audit_uncounted: metrics.counter(&catalogue::POLICY_AUDIT_UNCOUNTED),
             lost_in_queue: lost.with(&["queue"]),
             lost_by_followers: lost.with(&["follower"]),
+            sampled_out: metrics.counter(&catalogue::FLOWS_SAMPLED_OUT),
         }
     }
 
@@ -84,10 +95,19 @@ impl FlowMetrics {
         }
     }
 
-    /// A connection that was never announced has ended, or was refused; or a request was answered.
+    /// A connection that was never announced has ended, or was refused; or a request was answered, or was none.
     pub fn whole(&self, flow: &FlowRecord) {
-        if flow.request.is_some() {
+        if flow.request.is_none() && flow.reason == Some(Reason::HttpMalformed) {
+            // Of a connection that has a record of its own.
+            self.counted(flow);
+            return;
+        }
+        if let Some(request) = &flow.request {
             lock(&self.requests).count(flow, Instant::now());
+            if let Some(retries) = request.retries.filter(|retries| *retries > 0) {
+                let service = flow.destination.service.as_deref().unwrap_or("unknown");
+                self.retries.with(&[service]).inc_by(retries.into());
+            }
             self.judged(flow);
             self.counted(flow);
             return;
@@ -153,7 +173,7 @@ fn lock<T>(series: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::record::{Reason, samples};
+    use crate::flows::record::samples;
 
     fn judged() -> FlowRecord {
         let mut flow = samples::full();
@@ -218,6 +238,54 @@ mod tests {
     }
 
     #[test]
+    fn a_histogram_adds_up_its_buckets_and_has_a_sum_and_a_count() {
+        let metrics = Metrics::new("0");
+        let flows = FlowMetrics::new(&metrics, ClusterNames::default());
+        flows.whole(&judged());
+        flows.whole(&judged());
+        let text = metrics.text();
+        assert!(text.contains("# TYPE istio_request_duration_milliseconds histogram\n"), "{text}");
+        let of = |begin: &str, end: &str| {
+            let begin = format!("istio_request_duration_milliseconds_{begin}");
+            text.lines().filter(|line| line.starts_with(&begin) && line.ends_with(end)).count()
+        };
+        // 5.021 ms, twice.
+        for (begin, end) in [
+            ("bucket{le=\"5.0\",", "} 0"),
+            ("bucket{le=\"10.0\",", "} 2"),
+            ("bucket{le=\"+Inf\",", "} 2"),
+            ("count{", "} 2"),
+            ("sum{", "} 10.042"),
+        ] {
+            assert_eq!(of(begin, end), 1, "{begin} {end}\n{text}");
+        }
+    }
+
+    #[test]
+    fn retries_are_counted_by_service() {
+        let metrics = Metrics::new("0");
+        let flows = FlowMetrics::new(&metrics, ClusterNames::default());
+        for retries in [None, Some(1), Some(2)] {
+            let mut flow = judged();
+            flow.request.as_mut().expect("a request").retries = retries;
+            flows.whole(&flow);
+        }
+        has(&metrics, r#"weir_request_retries_total{service="shop/pay"} 3"#);
+    }
+
+    #[test]
+    fn what_was_no_request_is_counted_as_a_flow_and_as_no_connection() {
+        let metrics = Metrics::new("0");
+        let flow = FlowRecord { request: None, reason: Some(Reason::HttpMalformed), ..judged() };
+        FlowMetrics::new(&metrics, ClusterNames::default()).whole(&flow);
+        has(
+            &metrics,
+            r#"weir_flows_total{direction="outbound",path="tunnel",verdict="denied",reason="http_malformed"} 1"#,
+        );
+        assert!(!metrics.text().contains("istio_tcp_connections_opened_total{"));
+    }
+
+    #[test]
     fn every_istio_metric_is_served_under_its_exact_name() {
         let metrics = Metrics::new("0");
         let flows = FlowMetrics::new(&metrics, ClusterNames::default());
@@ -226,6 +294,9 @@ mod tests {
         let text = metrics.text();
         for name in [
             "istio_requests_total",
+            "istio_request_duration_milliseconds_count",
+            "istio_request_bytes_sum",
+            "istio_response_bytes_count",
             "istio_tcp_connections_opened_total",
             "istio_tcp_connections_closed_total",
             "istio_tcp_connections_failed_total",

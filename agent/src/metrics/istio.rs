@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Sample, catalogue, catalogue::Definition};
-use crate::flows::record::{Canonical, Direction, FlowRecord, Peer, Reason, Verdict};
+use super::{Sample, catalogue, catalogue::Definition, response_flags::response_flags};
+use crate::flows::record::{Canonical, Direction, FlowRecord, Peer, Verdict};
 
 pub(super) const IDLE: Duration = Duration::from_secs(3600);
-const SWEEP_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+pub(super) const SWEEP_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN: &str = "unknown";
 
 /// Names that are the same for all series of a cluster.
@@ -164,24 +164,6 @@ impl PeerKey {
     }
 }
 
-/// The words of Istio ambient's node proxy: `DENY`, `CONNECT`, or `-` for none.
-pub(super) fn response_flags(flow: &FlowRecord) -> &'static str {
-    match (flow.verdict, flow.reason) {
-        (_, Some(Reason::RateLimited)) => "RL",
-        (_, Some(Reason::NoRoute)) => "NR",
-        (_, Some(Reason::NoEndpoints)) => "UH",
-        (_, Some(Reason::CircuitOpen)) => "UO",
-        (_, Some(Reason::FaultInjected)) => "FI",
-        (_, Some(Reason::RequestTimeout)) => "UT",
-        (_, Some(Reason::UpstreamMalformed)) => "UPE",
-        (Verdict::Failed, Some(Reason::Reset)) => "UC",
-        (Verdict::Denied, _) | (_, Some(Reason::NoLongerAllowed)) => "DENY",
-        (Verdict::Failed, _) if flow.request.is_some() => "UF",
-        (Verdict::Failed, _) => "CONNECT",
-        _ => "-",
-    }
-}
-
 /// Label values in the order of [`catalogue::ISTIO_LABELS`].
 pub(super) fn labels(key: &Key, names: &ClusterNames) -> Vec<String> {
     let reporter = match key.reporter {
@@ -225,7 +207,10 @@ fn peer_labels(peer: &PeerKey, names: &ClusterNames) -> [String; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{flows::record::samples, metrics::catalogue::ISTIO_LABELS};
+    use crate::{
+        flows::record::{Reason, samples},
+        metrics::catalogue::ISTIO_LABELS,
+    };
 
     fn metrics(most: usize) -> TcpMetrics {
         TcpMetrics::new(ClusterNames::default(), most)

@@ -6,10 +6,12 @@
 
 pub mod catalogue;
 pub mod flows;
+pub mod histogram;
 mod istio;
 mod process;
 pub mod readiness;
 mod requests;
+mod response_flags;
 pub mod series;
 pub mod server;
 
@@ -29,11 +31,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::series::Series;
 use self::{
     catalogue::{Definition, Kind},
     series::{Labels, MOST_SERIES},
 };
+pub use self::{histogram::Histogram, series::Series};
 
 /// A counter: a cheap handle to one number that only grows.
 pub type Counter = prometheus_client::metrics::counter::Counter<u64, AtomicU64>;
@@ -76,6 +78,7 @@ enum Family {
     Counters(Arc<Series<Counter>>),
     Gauges(Arc<Series<Gauge>>),
     Read(Arc<dyn Fn() -> Vec<Sample> + Send + Sync>),
+    Histograms(Arc<dyn Fn() -> Vec<(Vec<String>, Histogram)> + Send + Sync>),
 }
 
 impl Metrics {
@@ -139,6 +142,15 @@ impl Metrics {
         self.read(definition, move || vec![Sample { labels: Vec::new(), value: read() }]);
     }
 
+    /// Calls `read` at each scrape for the label values and values of a definition that is a histogram.
+    pub fn read_histograms(
+        &self,
+        definition: &'static Definition,
+        read: impl Fn() -> Vec<(Vec<String>, Histogram)> + Send + Sync + 'static,
+    ) {
+        self.lock().insert(definition.name(), (definition, Family::Histograms(Arc::new(read))));
+    }
+
     /// All metrics in the OpenMetrics text format, version 1.0.
     pub fn text(&self) -> String {
         let mut registry = Registry::default();
@@ -164,7 +176,7 @@ impl Metrics {
             let refused = match family {
                 Family::Counters(series) => series.refused(),
                 Family::Gauges(series) => series.refused(),
-                Family::Read(_) => 0,
+                Family::Read(_) | Family::Histograms(_) => 0,
             };
             if refused > 0 {
                 samples.push(Sample::new(&[definition.name()], refused as f64));
@@ -202,6 +214,7 @@ impl Collector for Metrics {
             let kind = match definition.kind() {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
+                Kind::Histogram => MetricType::Histogram,
             };
             // The encoder appends a counter's suffix itself.
             let name = definition.name().strip_suffix("_total").unwrap_or(definition.name());
@@ -225,8 +238,13 @@ impl Collector for Metrics {
                     for Sample { labels, value } in samples.iter().take(MOST_SERIES) {
                         one(&mut metric, names, labels, |metric| match definition.kind() {
                             Kind::Counter => count(metric, value),
-                            Kind::Gauge => metric.encode_gauge(value),
+                            Kind::Gauge | Kind::Histogram => metric.encode_gauge(value),
                         })?;
+                    }
+                }
+                Family::Histograms(read) => {
+                    for (labels, histogram) in read() {
+                        one(&mut metric, names, &labels, |metric| distribution(metric, &histogram))?;
                     }
                 }
             }
@@ -250,6 +268,11 @@ fn one<T: AsRef<str> + fmt::Debug>(
 
 fn count<V: EncodeCounterValue>(metric: &mut MetricEncoder<'_>, value: &V) -> fmt::Result {
     metric.encode_counter::<NoLabelSet, _, u64>(value, None)
+}
+
+fn distribution(metric: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
+    let (sum, count) = (histogram.sum(), histogram.count());
+    metric.encode_histogram::<NoLabelSet>(sum, count, &histogram.buckets(), None)
 }
 
 #[cfg(test)]

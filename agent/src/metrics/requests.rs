@@ -1,28 +1,64 @@
-//! Istio's standard count of requests, from flow records.
+//! Istio's standard metrics of requests, from flow records: how many, how long, how large.
 //!
-//! Entry point: [`RequestMetrics`]. One bounded table of series, as for TCP: series that an hour did not touch make
-//! room, else the newcomer is turned away and counted. Paths and users are never labels.
+//! Entry point: [`RequestMetrics`]. All four share one bounded table of series, as for TCP: series that an hour did not
+//! touch make room, else the newcomer is turned away and counted. Paths and users are never labels.
 
 use std::{collections::HashMap, time::Instant};
 
 use super::{
-    Sample,
-    istio::{ClusterNames, IDLE, Key, labels, response_flags},
+    Histogram, Sample, catalogue,
+    catalogue::Definition,
+    istio::{ClusterNames, IDLE, Key, SWEEP_AT_MOST_EVERY, labels},
+    response_flags::response_flags,
 };
 use crate::flows::record::FlowRecord;
+
+/// Series that the table of an agent may have. Fewer than other metrics have: one of these is 66 lines of a scrape.
+pub(super) const MOST_REQUEST_SERIES: usize = 1024;
+
+/// What tells series apart: the ends and how it went, `response_code`, `grpc_response_status`.
+type RequestKey = (Key, u16, Option<u16>);
 
 /// The series.
 #[derive(Debug)]
 pub(super) struct RequestMetrics {
-    series: HashMap<(Key, u16, Option<u16>), (u64, Instant)>,
+    series: HashMap<RequestKey, Box<Counts>>,
     names: ClusterNames,
     most: usize,
     refused: u64,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    requests: u64,
+    /// In milliseconds.
+    duration: Histogram,
+    sent: Histogram,
+    received: Histogram,
+    touched: Instant,
+}
+
+impl Counts {
+    fn new(now: Instant) -> Box<Self> {
+        let [duration, sent, received] = <[Histogram; 3]>::default();
+        Box::new(Self { requests: 0, duration, sent, received, touched: now })
+    }
+
+    fn add(&mut self, flow: &FlowRecord, now: Instant) {
+        self.requests += 1;
+        if let Some(micros) = flow.duration_us {
+            self.duration.observe(micros as f64 / 1_000.0);
+        }
+        self.sent.observe(flow.bytes_sent as f64);
+        self.received.observe(flow.bytes_received as f64);
+        self.touched = now;
+    }
 }
 
 impl RequestMetrics {
     pub(super) fn new(names: ClusterNames, most: usize) -> Self {
-        Self { series: HashMap::new(), names, most, refused: 0 }
+        Self { series: HashMap::new(), names, most, refused: 0, swept: None }
     }
 
     /// Counts a request, if `flow` is one.
@@ -31,16 +67,10 @@ impl RequestMetrics {
         let protocol = if request.grpc.is_some() { "grpc" } else { "http" };
         let grpc = request.grpc.as_ref().and_then(|grpc| grpc.status);
         let key = (Key::new(flow, protocol, response_flags(flow)), request.http.status.unwrap_or(0), grpc);
-        if let Some((count, touched)) = self.series.get_mut(&key) {
-            *count += 1;
-            *touched = now;
-            return;
-        }
-        if self.series.len() >= self.most {
-            self.series.retain(|_, (_, touched)| now.duration_since(*touched) < IDLE);
-        }
-        if self.series.len() < self.most {
-            self.series.insert(key, (1, now));
+        if let Some(counts) = self.series.get_mut(&key) {
+            counts.add(flow, now);
+        } else if self.has_room(now) {
+            self.series.entry(key).or_insert_with(|| Counts::new(now)).add(flow, now);
         } else {
             self.refused += 1;
         }
@@ -51,17 +81,44 @@ impl RequestMetrics {
         self.refused
     }
 
-    /// Every series, in the order of `catalogue::ISTIO_REQUEST_LABELS`.
+    /// How many requests each series has, in the order of its labels.
     pub(super) fn samples(&self) -> Vec<Sample> {
-        let sample = |((key, code, grpc), (count, _)): (&(Key, u16, Option<u16>), &(u64, Instant))| {
+        let all = self.each(|counts| counts.requests as f64);
+        all.into_iter().map(|(labels, value)| Sample { labels, value }).collect()
+    }
+
+    /// The values of one of the three histograms, in the order of their labels.
+    pub(super) fn histograms(&self, of: &Definition) -> Vec<(Vec<String>, Histogram)> {
+        match of {
+            of if *of == catalogue::REQUEST_DURATION => self.each(|counts| counts.duration.clone()),
+            of if *of == catalogue::REQUEST_BYTES => self.each(|counts| counts.sent.clone()),
+            _ => self.each(|counts| counts.received.clone()),
+        }
+    }
+
+    /// Label values, in the order of [`catalogue::ISTIO_REQUEST_LABELS`], with what `pick` takes of each series.
+    fn each<T>(&self, pick: impl Fn(&Counts) -> T) -> Vec<(Vec<String>, T)> {
+        let one = |key: &RequestKey, counts: &Counts| {
+            let (key, code, grpc) = key;
             let mut labels = labels(key, &self.names);
             labels.push(code.to_string());
             labels.push(grpc.map_or_else(String::new, |grpc| grpc.to_string()));
-            Sample { labels, value: *count as f64 }
+            (labels, pick(counts))
         };
-        let mut samples: Vec<_> = self.series.iter().map(sample).collect();
-        samples.sort_by(|a, b| a.labels.cmp(&b.labels));
-        samples
+        let mut all: Vec<_> = self.series.iter().map(|(key, counts)| one(key, counts)).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.series.len() < self.most {
+            return true;
+        }
+        if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_AT_MOST_EVERY) {
+            self.swept = Some(now);
+            self.series.retain(|_, counts| now.duration_since(counts.touched) < IDLE);
+        }
+        self.series.len() < self.most
     }
 }
 
@@ -99,5 +156,31 @@ mod tests {
         assert_eq!((metrics.samples().len(), metrics.refused()), (1, 1));
         metrics.count(&with(404), now + IDLE);
         assert_eq!(metrics.samples()[0].labels[23], "404");
+    }
+
+    #[test]
+    fn durations_are_milliseconds_and_bytes_are_those_of_each_body() {
+        let mut metrics = RequestMetrics::new(ClusterNames::default(), 10);
+        let mut flow = samples::full();
+        (flow.duration_us, flow.bytes_sent, flow.bytes_received) = (Some(1_500), 0, 700);
+        metrics.count(&flow, Instant::now());
+        flow.duration_us = Some(7_000_000_000);
+        metrics.count(&flow, Instant::now());
+        let of = |definition| metrics.histograms(definition).remove(0).1;
+        let filled = |histogram: &Histogram| {
+            let filled = histogram.buckets().into_iter().filter(|(_, count)| *count > 0);
+            filled.collect::<Vec<_>>()
+        };
+        let duration = of(&catalogue::REQUEST_DURATION);
+        assert_eq!((filled(&duration), duration.sum()), (vec![(5.0, 1), (f64::INFINITY, 1)], 7_000_001.5));
+        let sent = of(&catalogue::REQUEST_BYTES);
+        assert_eq!((filled(&sent), sent.sum()), (vec![(0.5, 2)], 0.0));
+        let received = of(&catalogue::RESPONSE_BYTES);
+        assert_eq!((filled(&received), received.sum()), (vec![(1_000.0, 2)], 1_400.0));
+    }
+
+    #[test]
+    fn a_series_costs_no_more_than_its_numbers() {
+        assert!(size_of::<Counts>() <= 3 * 21 * 8 + 32, "{}", size_of::<Counts>());
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     flows::Recorder,
     identity::Credentials,
     state::Snapshot,
-    traffic::{Moment, Random, Registry},
+    traffic::{Counts, Moment, Random, Registry},
     tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
     users::Authenticator,
 };
@@ -51,6 +51,8 @@ pub struct ProxyOptions {
     pub server: ServerOptions,
     /// Most sessions that one pod's tunnel port has at a time.
     pub sessions_per_pod: u32,
+    /// Most requests from and to one pod at a time.
+    pub requests_per_pod: u32,
 }
 
 impl Default for ProxyOptions {
@@ -61,6 +63,7 @@ impl Default for ProxyOptions {
             pool: PoolOptions::default(),
             server: ServerOptions::default(),
             sessions_per_pod: 4096,
+            requests_per_pod: 4096,
         }
     }
 }
@@ -82,6 +85,14 @@ pub struct ProxyCounters {
     pub sessions_failed: AtomicU64,
     /// Connections judged again and ended.
     pub ended: AtomicU64,
+    /// Endpoints of Services that got no requests for a while, because they failed.
+    pub ejections: AtomicU64,
+    /// Endpoints that should have been ejected, but too many were.
+    pub ejections_held_back: AtomicU64,
+    /// Retries that the budget refused.
+    pub retries_denied: AtomicU64,
+    /// Copies of requests that were left out or given up.
+    pub mirrors_lost: AtomicU64,
 }
 
 /// The node's part.
@@ -112,6 +123,14 @@ pub struct Context {
     pub counters: ProxyCounters,
 }
 
+/// What one worker's parts have counted.
+#[derive(Clone, Copy, Default)]
+struct Accounts {
+    pool: PoolStats,
+    balancers: Counts,
+    mirrors_lost: u64,
+}
+
 /// One core's part.
 pub struct Worker {
     /// The node's part.
@@ -133,8 +152,8 @@ pub struct Worker {
     stopping: watch::Sender<bool>,
     /// Most connections at once since memory was last given back.
     most: Cell<usize>,
-    /// What of the pool's account has been added to the node's.
-    published: Cell<PoolStats>,
+    /// What of its accounts has been added to the node's.
+    published: Cell<Accounts>,
 }
 
 impl Worker {
@@ -191,17 +210,27 @@ impl Worker {
         }
     }
 
-    /// Adds what the pool did since the last time to the node's account.
+    /// Adds what it did since the last time to the node's account.
     pub(super) fn publish(&self) {
-        let (now, before) = (self.pool.stats(), self.published.get());
+        let accounts = Accounts {
+            pool: self.pool.stats(),
+            balancers: self.balancers.counts(),
+            mirrors_lost: self.mirrors.lost(),
+        };
+        let published = self.published.replace(accounts);
         let counters = &self.context.counters;
         let add = |counter: &AtomicU64, now: u64, before: u64| {
             counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         };
+        let (now, before) = (accounts.pool, published.pool);
         add(&counters.sessions, now.sessions as u64, before.sessions as u64);
         add(&counters.sessions_established, now.established, before.established);
         add(&counters.sessions_failed, now.failed, before.failed);
-        self.published.set(now);
+        let (now, before) = (accounts.balancers, published.balancers);
+        add(&counters.ejections, now.ejections, before.ejections);
+        add(&counters.ejections_held_back, now.ejections_held_back, before.ejections_held_back);
+        add(&counters.retries_denied, now.retries_denied, before.retries_denied);
+        add(&counters.mirrors_lost, accounts.mirrors_lost, published.mirrors_lost);
     }
 
     /// Gives memory back once a burst is over: spare buffers that nobody took for a while, and what connections

@@ -13,6 +13,7 @@ mod tunnel;
 use std::{
     io,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use tokio::net::TcpStream;
@@ -46,6 +47,33 @@ impl Counters {
     fn add_received(&self, count: usize) {
         add(&self.received, count);
     }
+}
+
+/// How often a copy is looked at that is to end when it rests, and for how long it then has been silent.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 3;
+/// A copy that never rests is waited for so long.
+const RESTLESS: Duration = Duration::from_secs(60);
+
+/// Waits until nothing is under way, as far as bytes show it: the far end spoke last, and both have been silent for a
+/// while. Between two requests of HTTP it is so.
+pub async fn at_rest(counters: &Counters) {
+    let rest = async {
+        let now = || (counters.sent(), counters.received());
+        let (mut before, mut silent, mut answered) = (now(), 0, true);
+        while silent < LOOKS || !answered {
+            tokio::time::sleep(LOOK).await;
+            let after = now();
+            silent = if after == before { silent + 1 } else { 0 };
+            answered = match (after.0 != before.0, after.1 != before.1) {
+                (_, true) => true,
+                (true, false) => false,
+                (false, false) => answered,
+            };
+            before = after;
+        }
+    };
+    let _ = tokio::time::timeout(RESTLESS, rest).await;
 }
 
 /// One worker writes a counter, so no read-modify-write is needed on the path of the bytes.

@@ -10,8 +10,8 @@ use crate::{
     identity::Identity,
     policy::{Applicable, ConnectionDecision, Request, Source, SourceAddress},
     state::{
-        Snapshot,
-        model::{Mtls, Workload},
+        Layer7, Snapshot,
+        model::{Mtls, NamespacedName, Workload},
     },
 };
 
@@ -56,17 +56,22 @@ pub fn inbound(
 /// Why a live connection has to end under `snapshot`; `None` when it may go on.
 pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
     match subject {
-        Subject::Outbound { destination: Some((key, expected)), .. } => {
-            let now = snapshot.workload(key);
-            match now {
-                Some(workload) if workload.identity != *expected => {
-                    Some(ending(format!("{key} is now {}, no longer {expected}", workload.identity), None))
-                }
-                // A destination that left the snapshot ends the connection itself, or drains.
-                _ => None,
-            }
+        Subject::Outbound { pod, destination, unseen } => {
+            let other = destination.as_ref().and_then(|(key, expected)| {
+                let now = &snapshot.workload(key)?.identity;
+                (now != expected).then(|| ending(format!("{key} is now {now}, no longer {expected}"), None))
+            });
+            // A destination that left the snapshot ends the connection itself, or drains.
+            other.or_else(|| {
+                let (service, port) = unseen.as_ref()?;
+                looks_at_requests(snapshot, &pod.key.namespace, service, *port).then(|| Ending {
+                    reason: Reason::RequestsAsked,
+                    policy: None,
+                    detail: format!("the requests to {service} are looked at now").into(),
+                    gently: true,
+                })
+            })
         }
-        Subject::Outbound { destination: None, .. } => None,
         Subject::Inbound { pod, source, address, port, by_request } => {
             let workload = snapshot.workload(&pod.key)?;
             if !workload.enrolled {
@@ -93,6 +98,13 @@ pub fn again(snapshot: &Snapshot, subject: &Subject) -> Option<Ending> {
     }
 }
 
+/// Whether connections of clients in a namespace to a port of a Service are looked at as HTTP.
+fn looks_at_requests(snapshot: &Snapshot, namespace: &str, service: &NamespacedName, port: u16) -> bool {
+    let service = snapshot.service(service);
+    let port = service.and_then(|service| service.ports.iter().find(|of| of.port == port));
+    service.zip(port).is_some_and(|(service, port)| snapshot.layer7(namespace, service, port) != Layer7::Off)
+}
+
 fn ending(detail: String, policy: Option<crate::policy::PolicyRef>) -> Ending {
-    Ending { reason: Reason::NoLongerAllowed, policy, detail: Arc::from(detail) }
+    Ending { reason: Reason::NoLongerAllowed, policy, detail: Arc::from(detail), gently: false }
 }

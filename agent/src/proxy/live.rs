@@ -24,6 +24,8 @@ pub struct Ending {
     pub policy: Option<PolicyRef>,
     /// In words.
     pub detail: Arc<str>,
+    /// Whether it waits until nothing is under way: what the connection does is still allowed.
+    pub gently: bool,
 }
 
 /// How a connection ended that may have carried HTTP, and what it was.
@@ -44,6 +46,8 @@ pub enum Subject {
         pod: Arc<LocalPod>,
         /// The destination pod and who it has to be, when it is in the mesh.
         destination: Option<(NamespacedName, Identity)>,
+        /// The Service and port that were dialled, where nobody looks at requests.
+        unseen: Option<(NamespacedName, u16)>,
     },
     /// To a pod of this node.
     Inbound {
@@ -89,9 +93,25 @@ pub struct Entry {
 impl Entry {
     /// Waits until somebody ends the connection, and says why.
     pub async fn ended(&self) -> Ending {
+        self.ended_as(|_| true).await
+    }
+
+    /// As [`Entry::ended`], where a connection that is ended gently first has the time that `rest` takes.
+    pub async fn ended_at(&self, rest: impl Future<Output = ()>) -> Ending {
+        let ending = self.ended().await;
+        if !ending.gently {
+            return ending;
+        }
+        tokio::select! {
+            () = rest => ending,
+            at_once = self.ended_as(|ending| !ending.gently) => at_once,
+        }
+    }
+
+    async fn ended_as(&self, wanted: impl Fn(&Ending) -> bool) -> Ending {
         loop {
             let told = self.told.notified();
-            if let Some(ending) = self.ending.borrow().clone() {
+            if let Some(ending) = self.ending.borrow().clone().filter(&wanted) {
                 return ending;
             }
             told.await;
@@ -99,8 +119,11 @@ impl Entry {
     }
 
     fn end(&self, ending: &Ending) {
-        self.ending.borrow_mut().get_or_insert_with(|| ending.clone());
-        self.told.notify_waiters();
+        let mut set = self.ending.borrow_mut();
+        if set.as_ref().is_none_or(|set| set.gently && !ending.gently) {
+            *set = Some(ending.clone());
+            self.told.notify_waiters();
+        }
     }
 }
 

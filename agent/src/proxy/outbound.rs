@@ -62,6 +62,11 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
             // Each of its requests may go elsewhere.
             .filter(|_| destination.requests.is_none())
             .map(|workload| (workload.key.clone(), workload.identity.clone())),
+        unseen: destination
+            .service
+            .clone()
+            .filter(|_| destination.requests.is_none())
+            .map(|service| (service, redirected.original.port())),
     };
     let guard = worker.live.enter(subject);
     let counters = Counters::default();
@@ -75,8 +80,10 @@ pub async fn serve(worker: Rc<Worker>, pod: Arc<LocalPod>, mut app: TcpStream, c
     };
     let outcome = tokio::select! {
         outcome = connection.carry(&mut app, &destination, client, &mut record) => outcome,
-        ending = guard.entry.ended() => {
-            let _ = copy::reset(&app);
+        ending = guard.entry.ended_at(copy::at_rest(&counters)) => {
+            if !ending.gently {
+                let _ = copy::reset(&app);
+            }
             outcome::of_ending(&ending)
         }
     };

@@ -35,6 +35,7 @@ pub struct LocalPod {
     pub netns: Netns,
     connections: AtomicU32,
     sessions: AtomicU32,
+    requests: AtomicU32,
     most: u32,
     released: watch::Sender<bool>,
 }
@@ -50,6 +51,7 @@ impl LocalPod {
             netns,
             connections: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
             most,
             released: watch::Sender::new(false),
         }
@@ -87,6 +89,11 @@ impl LocalPod {
     /// Counts one session on the pod's tunnel port until the place is dropped; `None` at `most`.
     pub fn session(self: &Arc<Self>, most: u32) -> Option<Place> {
         self.take(|pod| &pod.sessions, most)
+    }
+
+    /// Counts one request, from or to the pod, until the place is dropped; `None` at `most`.
+    pub fn request(self: &Arc<Self>, most: u32) -> Option<Place> {
+        self.take(|pod| &pod.requests, most)
     }
 
     fn take(self: &Arc<Self>, of: fn(&Self) -> &AtomicU32, most: u32) -> Option<Place> {

@@ -197,7 +197,7 @@ async fn drain(worker: &Worker, limit: Duration) -> usize {
         return 0;
     }
     let words = format!("the agent stopped and had waited {limit:?}");
-    let ending = Ending { reason: Reason::Drained, policy: None, detail: words.into() };
+    let ending = Ending { reason: Reason::Drained, policy: None, detail: words.into(), gently: false };
     let ended = worker.live.end_where(|_| Some(ending.clone()));
     // Each is told, resets both its ends and records that.
     let _ = tokio::time::timeout(Duration::from_secs(2), worker.live.empty()).await;

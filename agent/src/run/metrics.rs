@@ -11,6 +11,7 @@ use super::view::{Shared, seconds};
 use crate::{
     metrics::{Metrics, Sample, catalogue},
     proxy::Context,
+    traffic::Bound,
     tunnel::SessionError,
 };
 
@@ -20,6 +21,8 @@ pub(super) fn register(metrics: &Metrics, shared: &Arc<Shared>, context: &Arc<Co
     kernel(metrics, shared);
     certificates(metrics, shared);
     proxy(metrics, context);
+    traffic(metrics, context);
+    tokens(metrics, shared, context);
 }
 
 fn state(metrics: &Metrics, shared: &Arc<Shared>) {
@@ -137,4 +140,60 @@ fn proxy(metrics: &Metrics, context: &Arc<Context>) {
     metrics.read_one(&catalogue::NOT_REDIRECTED, move || of.counters.not_redirected.load(Relaxed) as f64);
     let of = context.clone();
     metrics.read_one(&catalogue::CONNECTIONS_ENDED, move || of.counters.ended.load(Relaxed) as f64);
+}
+
+fn traffic(metrics: &Metrics, context: &Arc<Context>) {
+    let of = context.clone();
+    metrics.read(&catalogue::EJECTIONS, move || {
+        vec![
+            Sample::new(&["ejected"], of.counters.ejections.load(Relaxed) as f64),
+            Sample::new(&["held_back"], of.counters.ejections_held_back.load(Relaxed) as f64),
+        ]
+    });
+    let of = context.clone();
+    metrics.read_one(&catalogue::RETRIES_DENIED, move || of.counters.retries_denied.load(Relaxed) as f64);
+    let of = context.clone();
+    metrics.read_one(&catalogue::MIRRORS_LOST, move || of.counters.mirrors_lost.load(Relaxed) as f64);
+    let of = context.clone();
+    metrics.read(&catalogue::TRAFFIC_REFUSALS, move || {
+        let bounds = Bound::ALL.into_iter().zip(of.traffic.turned_away());
+        let word = |bound| match bound {
+            Bound::Connections => "connections",
+            Bound::Pending => "pending",
+            Bound::Requests => "requests",
+        };
+        let bounds = bounds.map(|(bound, count)| (word(bound), count));
+        let rates = ["workload_rate", "source_rate"].into_iter().zip(of.limits.turned_away());
+        bounds.chain(rates).map(|(word, count)| Sample::new(&[word], count as f64)).collect()
+    });
+}
+
+fn tokens(metrics: &Metrics, shared: &Arc<Shared>, context: &Arc<Context>) {
+    let of = context.clone();
+    metrics.read(&catalogue::TOKENS, move || {
+        let counts = of.authenticator.counts();
+        let results = std::iter::once(("verified", counts.verified)).chain(counts.refused);
+        results.map(|(word, count)| Sample::new(&[word], count as f64)).collect()
+    });
+    let of = context.clone();
+    metrics.read(&catalogue::TOKEN_CACHE, move || {
+        let counts = of.authenticator.counts();
+        vec![
+            Sample::new(&["hit"], counts.cache_hits as f64),
+            Sample::new(&["miss"], counts.cache_misses as f64),
+        ]
+    });
+    let of = context.clone();
+    metrics.read_one(&catalogue::TOKENS_NOT_WAITED, move || of.authenticator.counts().not_waited as f64);
+    let keys = shared.keys.clone();
+    metrics.read(&catalogue::KEY_FETCHES, move || {
+        let counts = keys.counts();
+        vec![
+            Sample::new(&["ok"], counts.fetched as f64),
+            Sample::new(&["failed"], counts.failed as f64),
+            Sample::new(&["too_soon"], counts.floored as f64),
+        ]
+    });
+    let keys = shared.keys.clone();
+    metrics.read_one(&catalogue::KEY_CHANGES, move || keys.counts().changed as f64);
 }

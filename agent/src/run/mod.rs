@@ -84,8 +84,11 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     let socket = admin::prepare(&args.socket)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let readiness = Readiness::default();
-    let (recorder, collector, flows) =
-        flows::start(RecorderOptions::for_records(args.flows_capacity as usize), &metrics);
+    let options = RecorderOptions {
+        sample: args.flows_sample,
+        ..RecorderOptions::for_records(args.flows_capacity as usize)
+    };
+    let (recorder, collector, flows) = flows::start(options, &metrics);
     let collector = tokio::spawn(collector.run());
     let (certificates, certificates_task) = Certificates::start(Arc::new(ca), CertificatesOptions::default());
 

@@ -299,7 +299,7 @@ impl Captured {
 }
 
 fn ending(reason: Reason, words: &str) -> Ending {
-    Ending { reason, policy: None, detail: words.into() }
+    Ending { reason, policy: None, detail: words.into(), gently: false }
 }
 
 /// Opens the namespace that the pod names, and checks that it is the pod's own.

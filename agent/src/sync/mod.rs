@@ -147,6 +147,10 @@ impl Reconciler {
             self.judge_again();
         } else {
             self.judge_sockets(|pod| recaptured.contains(pod));
+            // Connections that are carried as bytes may have to be looked at now.
+            if changes.iter().any(|change| matches!(change, Change::Routes(_) | Change::Traffic(_))) {
+                self.workers.judge_again(self.snapshot.clone());
+            }
         }
     }
 

@@ -111,5 +111,5 @@ impl Reconciler {
 
 fn ending(policy: Option<PolicyRef>, words: &str) -> Ending {
     let by = policy.as_ref().map_or(String::new(), |by| format!(" by {by}"));
-    Ending { reason: Reason::NoLongerAllowed, policy, detail: format!("{words}{by}").into() }
+    Ending { reason: Reason::NoLongerAllowed, policy, detail: format!("{words}{by}").into(), gently: false }
 }

@@ -25,13 +25,22 @@ pub enum Bound {
     Requests,
 }
 
+impl Bound {
+    /// Every bound.
+    pub const ALL: [Self; 3] = [Self::Connections, Self::Pending, Self::Requests];
+}
+
 /// The bounds of one Service, and what is under way.
 #[derive(Debug, Default)]
 pub struct Breaker {
     connections: Arc<Gate>,
     pending: Arc<Gate>,
     requests: Arc<Gate>,
+    turned_away: Arc<TurnedAway>,
 }
+
+/// What bounds have turned away since the beginning, in the order of [`Bound::ALL`].
+pub(super) type TurnedAway = [AtomicU64; Bound::ALL.len()];
 
 /// One bound.
 #[derive(Debug)]
@@ -39,14 +48,13 @@ struct Gate {
     /// `NO_LIMIT` for none.
     most: AtomicU32,
     live: AtomicU32,
-    turned_away: AtomicU64,
 }
 
 const NO_LIMIT: u32 = u32::MAX;
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { most: AtomicU32::new(NO_LIMIT), live: AtomicU32::new(0), turned_away: AtomicU64::new(0) }
+        Self { most: AtomicU32::new(NO_LIMIT), live: AtomicU32::new(0) }
     }
 }
 
@@ -58,7 +66,12 @@ pub struct Permit(Option<Arc<Gate>>);
 impl Breaker {
     /// A breaker with these limits.
     pub fn new(limits: BreakerLimits) -> Self {
-        let breaker = Self::default();
+        Self::counting(limits, Arc::default())
+    }
+
+    /// A breaker with these limits, which counts in an account that it may have in common with others.
+    pub fn counting(limits: BreakerLimits, turned_away: Arc<TurnedAway>) -> Self {
+        let breaker = Self { turned_away, ..Self::default() };
         breaker.set(limits);
         breaker
     }
@@ -88,7 +101,7 @@ impl Breaker {
         match gate.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
             Ok(_) => Ok(Permit(Some(gate.clone()))),
             Err(_) => {
-                gate.turned_away.fetch_add(1, Ordering::Relaxed);
+                self.turned_away[bound as usize].fetch_add(1, Ordering::Relaxed);
                 Err(bound)
             }
         }
@@ -99,9 +112,9 @@ impl Breaker {
         self.gate(bound).live.load(Ordering::Relaxed)
     }
 
-    /// How many `bound` has turned away since the beginning.
+    /// How many `bound` has turned away since the beginning, here and wherever else is counted in the same account.
     pub fn turned_away(&self, bound: Bound) -> u64 {
-        self.gate(bound).turned_away.load(Ordering::Relaxed)
+        self.turned_away[bound as usize].load(Ordering::Relaxed)
     }
 
     fn gate(&self, bound: Bound) -> &Arc<Gate> {

@@ -10,8 +10,7 @@ use crate::policy::Warning;
 
 /// The warnings of a policy that asks for this, in the order of its fields.
 pub(super) fn warnings(traffic: &Traffic) -> Vec<Warning> {
-    let mut found =
-        vec![warning("spec", "is read and checked, but not yet carried: requests are treated as without it")];
+    let mut found = Vec::new();
     if let Some(retry) = &traffic.retry {
         found.extend(of_retry(retry));
     }

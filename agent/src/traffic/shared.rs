@@ -6,10 +6,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
 };
 
-use super::{breaker::Breaker, retry::Floor, settings::Traffic};
+use super::{
+    breaker::{Bound, Breaker, TurnedAway},
+    retry::Floor,
+    settings::Traffic,
+};
 
 /// One agent's account of a Service.
 #[derive(Debug, Default)]
@@ -23,9 +27,12 @@ pub struct Shared {
 impl Shared {
     /// An account with nothing on it.
     pub fn new(traffic: &Traffic) -> Arc<Self> {
-        let shared = Self::default();
-        shared.set(traffic);
-        Arc::new(shared)
+        Self::counting(traffic, Arc::default())
+    }
+
+    /// The same, with what it turns away in an account that it may have in common with others.
+    fn counting(traffic: &Traffic, turned_away: Arc<TurnedAway>) -> Arc<Self> {
+        Arc::new(Self { breaker: Breaker::counting(traffic.breaker, turned_away), floor: Floor::default() })
     }
 
     /// Takes over the bounds of a policy that has changed; what is under way counts on.
@@ -39,30 +46,39 @@ type Name = (Box<str>, Box<str>);
 
 /// The accounts of all Services that some worker of the agent uses.
 #[derive(Debug, Default)]
-pub struct Registry(Mutex<HashMap<Name, Weak<Shared>>>);
+pub struct Registry {
+    accounts: Mutex<HashMap<Name, Weak<Shared>>>,
+    /// Of all Services, those that nobody uses any more included: what is counted must not go down.
+    turned_away: Arc<TurnedAway>,
+}
 
 impl Registry {
     /// The account of the Service with this namespace and name; a new one when nobody uses one.
     pub fn of(&self, namespace: &str, name: &str, traffic: &Traffic) -> Arc<Shared> {
         // What is guarded cannot be half changed.
         let service: Name = (namespace.into(), name.into());
-        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = accounts.get(&service).and_then(Weak::upgrade) {
             shared.set(traffic);
             return shared;
         }
         // Those that nobody uses any more go whenever one is added: there are no more than Services in use.
         accounts.retain(|_, shared| shared.strong_count() > 0);
-        let shared = Shared::new(traffic);
+        let shared = Shared::counting(traffic, self.turned_away.clone());
         accounts.insert(service, Arc::downgrade(&shared));
         shared
+    }
+
+    /// How many the bounds of all Services have turned away since the beginning, in the order of [`Bound::ALL`].
+    pub fn turned_away(&self) -> [u64; Bound::ALL.len()] {
+        self.turned_away.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traffic::{breaker::Bound, settings::BreakerLimits};
+    use crate::traffic::settings::BreakerLimits;
 
     #[test]
     fn workers_find_the_same_account_and_it_goes_with_the_last_of_them() {
@@ -76,6 +92,18 @@ mod tests {
         let _permit = other.breaker.enter(Bound::Requests).expect("another Service's");
         drop((first, second));
         let _new = registry.of("shop", "web", &traffic);
-        assert_eq!(registry.0.lock().expect("not poisoned").len(), 2, "pay's is gone");
+        assert_eq!(registry.accounts.lock().expect("not poisoned").len(), 2, "pay's is gone");
+    }
+
+    #[test]
+    fn what_a_bound_turned_away_stays_counted_when_its_service_is_gone() {
+        let registry = Registry::default();
+        let limits = BreakerLimits { pending: Some(0), ..BreakerLimits::default() };
+        let traffic = Traffic { breaker: limits, ..Traffic::default() };
+        for service in ["pay", "cart"] {
+            let shared = registry.of("shop", service, &traffic);
+            shared.breaker.enter(Bound::Pending).expect_err("none may wait");
+        }
+        assert_eq!(registry.turned_away(), [0, 2, 0]);
     }
 }

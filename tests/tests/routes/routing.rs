@@ -223,6 +223,25 @@ fn a_route_or_its_change_is_obeyed_by_the_next_request_of_a_live_connection() ->
 }
 
 #[test]
+fn a_connection_that_was_bytes_ends_between_two_requests_when_a_route_comes() -> Result<()> {
+    let mut shop = Shop::named("web", &[])?;
+    let program = include_str!("keeps.py");
+    let words = [address("pay-v2").ip().to_string(), address("pay-v2").port().to_string()];
+    let mut client = shop.stage.client.spawn(weir_tests::python(program, words))?;
+    client.wait_line("an answer", |line| line.starts_with("answered").then_some(()))?;
+    let parent = json!([{"group": "", "kind": "Service", "name": "pay-v2", "namespace": "shop"}]);
+    let rules = json!([{"backendRefs": [to("pay-v1")]}]);
+    shop.put(&route("late", rules).set("/spec/parentRefs", parent))?;
+    client.wait_line("the end of the connection, and no reset", |line| {
+        line.starts_with("ended").then_some(())
+    })?;
+    let flow = shop.here.wait_flow("of the connection", |flow| flow.is(&[("reason", "requests_asked")]))?;
+    assert!(flow.is(&[("verdict", "forwarded"), ("protocol", "tcp"), ("direction", "outbound")]));
+    assert_eq!(ask(&shop.stage.client, address("pay-v2"), "/", &[])?.name(), "near", "routed now");
+    Ok(())
+}
+
+#[test]
 fn a_consumer_route_is_for_the_clients_of_its_own_namespace() -> Result<()> {
     let shop = Shop::new(&[
         Manifest::meshed("cafe"),

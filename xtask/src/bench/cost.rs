@@ -1,6 +1,6 @@
 //! What the agents cost: processor time and memory, as the kernel counts them.
 //!
-//! Entry points: [`Costs`], [`cpu`], [`resident`].
+//! Entry points: [`Costs`], [`cpu`], [`resident`], [`peak`].
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
@@ -84,9 +84,23 @@ pub(super) fn cpu(process: u32) -> Result<Duration> {
 
 /// Resident memory of a process in bytes.
 pub(super) fn resident(process: u32) -> Result<u64> {
+    status(process, "VmRSS:")
+}
+
+/// The most that it was since [`forget_peak`], in bytes.
+pub(super) fn peak(process: u32) -> Result<u64> {
+    status(process, "VmHWM:")
+}
+
+/// Begins to look for a new peak of a process' resident memory (proc_pid_clear_refs(5): 5).
+pub(super) fn forget_peak(process: u32) -> Result<()> {
+    fs::write(format!("/proc/{process}/clear_refs"), "5").context("an agent has ended")
+}
+
+fn status(process: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("an agent has ended")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context(name.to_owned())?;
     Ok(kilobytes * 1024)
 }
 
@@ -99,6 +113,16 @@ mod tests {
         let own = std::process::id();
         assert!(resident(own).expect("a status") > 100_000);
         assert!(cpu(own).expect("times") < Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn a_peak_is_remembered_until_it_is_forgotten() {
+        let own = std::process::id();
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        assert!(peak(own).expect("a status") > 64 << 20);
+        forget_peak(own).expect("one may forget one's own");
+        // Other tests of this program run beside this one, and take little.
+        assert!(peak(own).expect("a status") < resident(own).expect("a status") + (32 << 20));
     }
 
     #[test]

@@ -166,10 +166,6 @@ impl Samples {
         figures
     }
 
-    pub(super) fn rounds(&self) -> usize {
-        self.0.values().map(Vec::len).max().unwrap_or(0)
-    }
-
     /// The median over rounds.
     pub(super) fn median(&self, figure: Figure, place: Place) -> Option<f64> {
         median(self.0.get(&(figure, place))?.clone())

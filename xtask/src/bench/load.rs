@@ -2,7 +2,7 @@
 //!
 //! Entry point: [`Load`]. The programs are the tests' own `load`, and `wrk` against nginx.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,6 +12,7 @@ use super::{
     figures::{Congestion, Place},
     world::{ANSWER, ECHO, HTTP, World},
 };
+use crate::command;
 
 /// Knows where the load program lies.
 pub(super) struct Load {
@@ -52,6 +53,11 @@ impl Load {
     /// Starts `load WORDS` in a pod.
     pub(super) fn spawn(&self, pod: &Pod, core: Core, words: &[&str]) -> Result<Process> {
         pod.spawn(core.words().iter().chain(&[self.program.as_str()]).chain(words))
+    }
+
+    /// Runs `load WORDS` on this machine itself, where it measures nothing; what it printed.
+    pub(super) fn output_of(&self, words: &[&str]) -> Result<String> {
+        command::output(Command::new(&self.program).args(words))
     }
 
     /// One byte there and back: p50 and p99 in µs.
@@ -115,6 +121,7 @@ impl Load {
     }
 }
 
-fn number(figures: &Value, name: &str) -> Result<f64> {
+/// A figure of this name.
+pub(super) fn number(figures: &Value, name: &str) -> Result<f64> {
     figures[name].as_f64().with_context(|| format!("load gave no {name}: {figures}"))
 }

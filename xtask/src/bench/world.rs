@@ -71,7 +71,7 @@ impl World {
         let mut servers = Vec::new();
         for pod in [&near, &far] {
             servers.extend(serve(load, pod, congestions)?);
-            servers.push(nginx(&topology, pod)?);
+            servers.push(nginx(&topology, pod, Core::Server.words(), HTTP)?);
         }
         servers.extend(relays(load, (&client, &far), congestions)?);
         let congestions = congestions.to_vec();
@@ -188,7 +188,7 @@ fn sink(congestion: Congestion) -> u16 {
 }
 
 /// For programs that do not choose for themselves: new sockets of the pod have this congestion control.
-fn use_by_default(pod: &Pod, congestion: Congestion) -> Result<()> {
+pub(super) fn use_by_default(pod: &Pod, congestion: Congestion) -> Result<()> {
     inside(&pod.netns(), || fs::write("/proc/sys/net/ipv4/tcp_congestion_control", congestion.name()))?
         .with_context(|| format!("{congestion} in a pod"))
 }
@@ -209,17 +209,18 @@ fn serve(load: &Load, pod: &Pod, congestions: &[Congestion]) -> Result<Vec<Proce
     servers.into_iter().map(start).collect()
 }
 
-fn nginx(topology: &Topology, pod: &Pod) -> Result<Process> {
+/// nginx at `port` of a pod, started by `under`.
+pub(super) fn nginx(topology: &Topology, pod: &Pod, under: &[&str], port: u16) -> Result<Process> {
     let dir = topology.dir().join(pod.name());
     fs::create_dir(&dir)?;
-    let text = NGINX.replace("DIR", &dir.display().to_string()).replace("PORT", &pod.v4(HTTP).to_string());
+    let address = pod.v4(port);
+    let text = NGINX.replace("DIR", &dir.display().to_string()).replace("PORT", &address.to_string());
     let file = dir.join("nginx.conf");
     fs::write(&file, text)?;
     // In Debian's place for it, which need not be on PATH.
     let program = crate::command::find("nginx").context("nginx")?.display().to_string();
-    let server =
-        pod.spawn(Core::Server.words().iter().chain(&[program.as_str(), "-c", &file.display().to_string()]))?;
-    let listens = || Ok(pod.dial_with(pod.v4(HTTP), &["--timeout", "50"])?.connected.then_some(()));
+    let server = pod.spawn(under.iter().chain(&[program.as_str(), "-c", &file.display().to_string()]))?;
+    let listens = || Ok(pod.dial_with(address, &["--timeout", "50"])?.connected.then_some(()));
     eventually("nginx to listen", listens)?;
     Ok(server)
 }

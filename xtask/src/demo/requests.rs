@@ -48,19 +48,28 @@ pub(super) fn retry(stage: &mut Stage<'_>) -> Result<()> {
     let web = stage.pods.web.clone();
     let pages = format!("{}?n=[1-20]", url((STOCK, 80).into(), "7.txt"));
     let ask = format!("curl -sS -o /dev/null -w '%{{http_code}}\\n' '{pages}' | sort | uniq -c");
+    let policy = |more: serde_json::Value| {
+        let mut spec = json!({
+            "targetRefs": [{"kind": "Service", "name": "stock"}], "loadBalancer": {"type": "roundRobin"},
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            spec[name] = value.clone();
+        }
+        Manifest::object(json!({
+            "apiVersion": "weir.dev/v1alpha1", "kind": "TrafficPolicy",
+            "metadata": {"namespace": "shop", "name": "stock"}, "spec": spec,
+        }))
+    };
+    let statuses = ["-o", "/dev/null", "-w", "%{http_code}\n", &pages];
+    // By turns, so that it is plain to see: by itself a request goes where answers come fast and well.
+    stage.put(&policy(json!({})), || {
+        Ok(stage.peek(&web, &statuses)?.lines().filter(|line| *line == "503").count() == 10)
+    })?;
     let before = stage.run(&web, &ask)?.success()?;
     ensure!(before.contains(" 503"), "the broken pod was not asked: {before}");
-    let policy = Manifest::object(json!({
-        "apiVersion": "weir.dev/v1alpha1", "kind": "TrafficPolicy",
-        "metadata": {"namespace": "shop", "name": "stock"},
-        "spec": {
-            "targetRefs": [{"kind": "Service", "name": "stock"}],
-            "retry": {"attempts": 2, "on": ["503"], "budget": {"percent": 100}},
-        },
-    }));
+    let retry = json!({"retry": {"attempts": 2, "on": ["503"], "budget": {"percent": 100}}});
     let all = |text: &str| text.lines().count() == 20 && text.lines().all(|line| line == "200");
-    let look = ["-o", "/dev/null", "-w", "%{http_code}\n", &pages];
-    stage.put(&policy, || Ok(all(&stage.peek(&web, &look)?)))?;
+    stage.put(&policy(retry), || Ok(all(&stage.peek(&web, &statuses)?)))?;
     let after = stage.run(&web, &ask)?.success()?;
     ensure!(!after.contains(" 503") && after.contains(" 200"), "a client saw the broken pod: {after}");
     let retried = stage.agent(A).wait_flow("of a request that was tried again", |flow| {

@@ -2,7 +2,12 @@
 //!
 //! Entry point: [`AgentArgs`].
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -59,10 +64,14 @@ pub struct AgentArgs {
     #[arg(long, env = "WEIR_MAX_CONNECTIONS", value_name = "N", default_value_t = 32_768,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
-    /// Flow records to keep, at about 130 bytes each
+    /// Flow records to keep, at about 130 bytes each of connections and 450 each of requests
     #[arg(long, env = "WEIR_FLOWS_CAPACITY", value_name = "N", default_value_t = 32_768,
           value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub flows_capacity: u32,
+    /// Keep the records of 1 in N requests that were forwarded as usual; all are counted, and those that were denied, that
+    /// failed or that audit would deny are all kept
+    #[arg(long, env = "WEIR_FLOWS_SAMPLE", value_name = "N", default_value = "1")]
+    pub flows_sample: NonZeroU32,
     /// How the log is written
     #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORM", default_value = "text")]
     pub log_format: LogFormat,

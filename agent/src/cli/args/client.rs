@@ -54,6 +54,21 @@ pub struct FlowsArgs {
     /// outbound or inbound
     #[arg(long, env = "WEIR_DIRECTION", value_name = "DIRECTION", value_parser = part("direction"))]
     pub direction: Option<String>,
+    /// Status of the answer to a request: 404, or 5xx for all of them
+    #[arg(long, env = "WEIR_STATUS", value_name = "STATUS", value_parser = part("status"))]
+    pub status: Option<String>,
+    /// How the path of a request begins
+    #[arg(long, env = "WEIR_PATH_PREFIX", value_name = "PATH", value_parser = part("path_prefix"))]
+    pub path_prefix: Option<String>,
+    /// On whose behalf a request was made: the subject of its token
+    #[arg(long, env = "WEIR_USER", value_name = "SUBJECT", value_parser = part("user"))]
+    pub user: Option<String>,
+    /// Route by which a request went
+    #[arg(long, env = "WEIR_ROUTE", value_name = "NS/NAME", value_parser = part("route"))]
+    pub route: Option<String>,
+    /// Trace that a request is of
+    #[arg(long, env = "WEIR_TRACE", value_name = "ID", value_parser = part("trace"))]
+    pub trace: Option<String>,
 }
 
 impl FlowsArgs {
@@ -71,6 +86,11 @@ impl FlowsArgs {
             ("verdict", &self.verdict),
             ("reason", &self.reason),
             ("direction", &self.direction),
+            ("status", &self.status),
+            ("path_prefix", &self.path_prefix),
+            ("user", &self.user),
+            ("route", &self.route),
+            ("trace", &self.trace),
         ];
         parts.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
     }

@@ -162,6 +162,8 @@ mod tests {
             (vec!["weir", "flows", "--verdict", "refused"], "--verdict", "refused"),
             (vec!["weir", "flows", "--since", "soon"], "--since", "soon"),
             (vec!["weir", "flows", "--pod", "cart-0"], "--pod", "cart-0"),
+            (vec!["weir", "flows", "--status", "9xx"], "--status", "9xx"),
+            (vec!["weir", "flows", "--path-prefix", "v1"], "--path-prefix", "v1"),
             (vec!["weir", "flows", "--last", "-1"], "", "-1"),
             (vec!["weir", "flows", "-o", "yaml"], "--output", "yaml"),
             (vec!["weir", "policy", "explain", "--from", "a/b", "--to", "a/c"], "--to", "a/c"),
@@ -169,6 +171,7 @@ mod tests {
             ([&AGENT[..], &["--ca", "vault"]].concat(), "--ca", ""),
             ([&AGENT[..], &["--trust-domain", "A B"]].concat(), "--trust-domain", "A B"),
             ([&AGENT[..], &["--flows-capacity", "0"]].concat(), "--flows-capacity", "0"),
+            ([&AGENT[..], &["--flows-sample", "0"]].concat(), "--flows-sample", "0"),
             ([&AGENT[..], &["--workers", "0"]].concat(), "--workers", "0"),
         ] {
             let error = error(&args);

@@ -2,6 +2,8 @@
 //!
 //! Entry points: [`App`], which answers; [`Refused`], an answer of our own; [`conclude`], with which a request ends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -12,7 +14,14 @@ use super::{
     parse::Malformed,
     record,
 };
-use crate::{flows::record::Reason, proxy::outcome::Outcome};
+use crate::{
+    flows::record::Reason,
+    proxy::{
+        context::{Context, count},
+        outcome::Outcome,
+        pod::{LocalPod, Place},
+    },
+};
 
 /// Who answers requests.
 pub(super) trait App {
@@ -96,6 +105,18 @@ async fn refuse(head: &RequestHead, refused: &Refused, answer: &mut impl AnswerO
         answer.data(Bytes::from(text)).await?;
     }
     answer.end(None).await
+}
+
+/// Counts a request of `pod` until it is over.
+///
+/// # Errors
+/// When the pod has too many: what it does with them is bounded, so that other pods get their turn.
+pub(super) fn enter(context: &Context, pod: &Arc<LocalPod>) -> Result<Place, Refused> {
+    pod.request(context.options.requests_per_pod).ok_or_else(|| {
+        count(&context.counters.limited);
+        let words = "the pod has too many requests at a time";
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::LimitReached, words)
+    })
 }
 
 /// How a request ended, for its record and its connection.

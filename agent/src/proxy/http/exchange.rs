@@ -85,13 +85,22 @@ impl Failure {
     }
 }
 
+/// What became of a sender whose message has come whole.
+#[derive(Debug)]
+pub(super) enum Gone {
+    /// It broke off.
+    Broken(Failure),
+    /// It has said all: it may be gone, or wait for the answer.
+    Silent,
+}
+
 /// Content that comes, and the fields behind it.
 pub(super) trait BodyIn {
     /// The next piece; after the end, the end again.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>>;
 
-    /// Waits, behind the end, until the sender is gone.
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
+    /// Waits, behind the end, until the sender is gone, or says that it will send nothing more at all.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Gone> {
         Poll::Pending
     }
 
@@ -109,6 +118,14 @@ pub(super) trait BodyOut {
 
     /// Ends the body and sends all.
     async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure>;
+
+    /// Says, behind the end, that nothing more will come at all, where that can be said.
+    async fn silence(&mut self) {}
+
+    /// Waits until the receiver is gone.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
+        Poll::Pending
+    }
 
     /// From now on content goes as it is, and its end is the connection's.
     fn switch(&mut self) {}
@@ -135,11 +152,6 @@ pub(super) trait AnswerOut: BodyOut {
 
     /// This answer is the connection's last, where that can be said: not all of the request will be read.
     fn close(&mut self) {}
-
-    /// Waits until the client is gone.
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
-        Poll::Pending
-    }
 }
 
 /// How far an exchange came, also when it breaks off.
@@ -193,7 +205,15 @@ pub(super) async fn relay(
                 return failure;
             }
             sent.set(true);
-            poll_fn(|cx| body.poll_gone(cx)).await
+            match poll_fn(|cx| body.poll_gone(cx)).await {
+                Gone::Broken(failure) => failure,
+                Gone::Silent => {
+                    // The server judges whether that is a client who went, as it would without us.
+                    sent.set(false);
+                    out.silence().await;
+                    std::future::pending().await
+                }
+            }
         });
         let mut receiving = pin!(receive(input, answer, progress, look));
         tokio::select! {
@@ -296,7 +316,11 @@ async fn pass(
             }
             None => {
                 to.flush().await?;
-                poll_fn(|cx| from.poll_piece(cx)).await?
+                let more = poll_fn(|cx| match to.poll_gone(cx) {
+                    Poll::Ready(failure) => Poll::Ready(Err(failure)),
+                    Poll::Pending => from.poll_piece(cx),
+                });
+                more.await?
             }
         };
         match piece {
@@ -322,7 +346,7 @@ impl<B: BodyIn> BodyIn for &mut B {
         (**self).poll_piece(cx)
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         (**self).poll_gone(cx)
     }
 
@@ -395,7 +419,7 @@ impl<B: BodyIn> BodyIn for Kept<B> {
         polled
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         self.inner.poll_gone(cx)
     }
 

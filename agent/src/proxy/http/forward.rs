@@ -68,13 +68,12 @@ pub(super) fn request(head: &RequestHead, client: Client<'_>, out: &mut BytesMut
     if head.fields.get_all(header::TE).iter().any(|value| value.as_bytes().starts_with(b"trailers")) {
         out.put_slice(b"te: trailers\r\n");
     }
-    match upgrade(&head.fields) {
-        Some(protocol) => {
-            out.put_slice(b"connection: upgrade\r\n");
-            put_field("upgrade", protocol.as_bytes(), out);
-        }
-        None => put_framing(head.framing, out),
+    if let Some(protocol) = upgrade(&head.fields) {
+        out.put_slice(b"connection: upgrade\r\n");
+        put_field("upgrade", protocol.as_bytes(), out);
     }
+    // A server that does not change must find the end of the body, else it would read requests in it.
+    put_framing(head.framing, out);
     for (name, value) in asserted(client) {
         put_field(name, value.as_bytes(), out);
     }
@@ -208,6 +207,8 @@ mod tests {
         let text = "GET /chat HTTP/1.1\r\nHost: pay\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
         let forwarded = forwarded(text);
         assert!(forwarded.contains("connection: upgrade\r\nupgrade: websocket\r\n"), "{forwarded}");
+        let with_body = text.replace("Upgrade: websocket\r\n", "Upgrade: websocket\r\nContent-Length: 5\r\n");
+        assert!(super::tests::forwarded(&with_body).contains("content-length: 5\r\n"));
         // Without the option the field is of a hop that ended with us.
         assert!(!super::tests::forwarded(&text.replace(", Upgrade", "")).contains("websocket"));
     }

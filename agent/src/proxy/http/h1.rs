@@ -3,6 +3,7 @@
 //! Entry points: [`serve`] for a client's connection, [`start`] for an exchange with a server.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     io,
     pin::pin,
@@ -20,7 +21,7 @@ use tokio::{
 use super::{
     app::App,
     body::{Decoder, Piece, encode, encode_end},
-    exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure},
+    exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure, Gone},
     forward::{self, Client},
     io::{End, Reader, Writer},
     message::{Framing, RequestHead, ResponseHead, Version, is_persistent},
@@ -36,9 +37,8 @@ const AHEAD: usize = 64 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// For how long a connection may have no request on it.
 const IDLE_TIME: Duration = Duration::from_secs(3600);
-/// For how long, and how many bytes, a client may go on to send that has its last answer.
+/// For how long a client may go on to send that has its last answer.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGERED: usize = 1024 * 1024;
 
 /// Serves `client` request by request until its connection ends, or `ends` says that the next answer is its last.
 pub(super) async fn serve<R, W>(client: &mut End<R, W>, app: &impl App, ends: &Ends) -> Served
@@ -59,11 +59,8 @@ where
             }
         };
         let End { reader, writer } = client;
-        let mut body = RequestBody {
-            reader,
-            decoder: Decoder::new(head.framing),
-            ended: head.framing == Framing::Empty,
-        };
+        let ended = Cell::new(head.framing == Framing::Empty);
+        let mut body = RequestBody { reader, decoder: Decoder::new(head.framing), ended: &ended };
         let mut answer = Answer {
             writer,
             version: head.version,
@@ -71,10 +68,11 @@ where
             framing: Framing::Empty,
             stays: is_persistent(head.version, &head.fields),
             ends,
+            ended: &ended,
             state: State::Awaited,
         };
         let answered = app.answer(head, &mut body, &mut answer).await;
-        let (ended, stays, state) = (body.ended, answer.stays, answer.state);
+        let (ended, stays, state) = (ended.get(), answer.stays, answer.state);
         match (answered, state) {
             (Ok(()), State::Complete) if ended && stays => client.reader.rest(),
             // Both ends have said all.
@@ -98,13 +96,8 @@ where
     // What is still on its way here must not meet a closed socket: its reset could overtake the answer
     // (RFC 9112 §9.6).
     let _ = timeout(LINGER, async {
-        let mut left = LINGERED;
-        while left > 0 {
+        while matches!(client.reader.fill().await, Ok(count) if count > 0) {
             client.reader.buffer.clear();
-            match client.reader.fill().await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => left = left.saturating_sub(count),
-            }
         }
     })
     .await;
@@ -154,12 +147,15 @@ fn cut() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
+/// Whose failure it is when a body is malformed, and when it breaks off.
+type Whose = (fn(Malformed) -> Failure, fn(io::Error) -> Failure);
+
 /// The next piece of a body out of `reader`.
 fn poll_piece<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     decoder: &mut Decoder,
     cx: &mut Context<'_>,
-    (malformed, broken): (fn(Malformed) -> Failure, fn(io::Error) -> Failure),
+    (malformed, broken): Whose,
 ) -> Poll<Result<Piece, Failure>> {
     loop {
         if let Some(piece) = decoder.next(&mut reader.buffer).map_err(malformed)? {
@@ -175,26 +171,28 @@ fn poll_piece<R: AsyncRead + Unpin>(
 struct RequestBody<'a, R> {
     reader: &'a mut Reader<R>,
     decoder: Decoder,
-    ended: bool,
+    ended: &'a Cell<bool>,
 }
 
 impl<R: AsyncRead + Unpin> BodyIn for RequestBody<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
-        let errors: (fn(Malformed) -> Failure, fn(io::Error) -> Failure) =
-            (Failure::Request, Failure::Client);
+        let errors: Whose = (Failure::Request, Failure::Client);
         let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
-        self.ended |= matches!(piece, Ok(Piece::End(_)));
+        if matches!(piece, Ok(Piece::End(_))) {
+            self.ended.set(true);
+        }
         Poll::Ready(piece)
     }
 
     /// What it sends ahead is kept, to a bound.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         while self.reader.buffer.len() < AHEAD {
             match ready!(self.reader.poll_fill(cx)) {
-                // It has said all, and may well wait for the answer.
-                Ok(0) => return Poll::Pending,
+                // Requests that it sent ahead are still to be answered.
+                Ok(0) if !self.reader.buffer.is_empty() => return Poll::Pending,
+                Ok(0) => return Poll::Ready(Gone::Silent),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Failure::Client(error)),
+                Err(error) => return Poll::Ready(Gone::Broken(Failure::Client(error))),
             }
         }
         Poll::Pending
@@ -222,6 +220,8 @@ struct Answer<'a, W> {
     framing: Framing,
     stays: bool,
     ends: &'a Ends,
+    /// Whether the request has come whole.
+    ended: &'a Cell<bool>,
     state: State,
 }
 
@@ -269,7 +269,8 @@ impl<W: AsyncWrite + Unpin> AnswerOut for Answer<'_, W> {
             (Framing::Chunked, Version::Http10) => Framing::UntilClose,
             (same, _) => same,
         };
-        self.stays &= self.framing != Framing::UntilClose && !self.ends.is_set();
+        // Of a request that is not read to its end, what is left would be taken for the next one.
+        self.stays &= self.framing != Framing::UntilClose && self.ended.get() && !self.ends.is_set();
         self.state = State::Begun;
         forward::response(&head, self.framing, (self.version, !self.stays), &mut self.writer.buffer);
         Ok(())
@@ -333,6 +334,11 @@ impl<W: AsyncWrite + Unpin> BodyOut for Out<'_, W> {
         self.flush().await
     }
 
+    async fn silence(&mut self) {
+        // Whoever reads the answer learns of a server that is gone.
+        let _ = self.writer.finish().await;
+    }
+
     fn switch(&mut self) {
         self.framing = Framing::UntilClose;
         self.switched = true;
@@ -370,8 +376,7 @@ impl<R: AsyncRead + Unpin> In<'_, R> {
 
 impl<R: AsyncRead + Unpin> BodyIn for In<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
-        let errors: (fn(Malformed) -> Failure, fn(io::Error) -> Failure) =
-            (Failure::Response, Failure::Server);
+        let errors: Whose = (Failure::Response, Failure::Server);
         let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
         self.ended |= matches!(piece, Ok(Piece::End(_)));
         Poll::Ready(piece)

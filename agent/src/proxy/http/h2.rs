@@ -24,6 +24,7 @@ use super::{
     app::App,
     body::Piece,
     exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure},
+    flood::Guarded,
     forward::{self, Client},
     io::{Duplex, End, Owned},
     message::{Framing, RequestHead, ResponseHead, Version},
@@ -52,7 +53,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(super::parse::HEAD as u32)
         .max_send_buffer_size(SEND_BUFFER);
-    let mut connection: Connection<_, Bytes> = match builder.handshake(Duplex(client)).await {
+    let mut connection: Connection<_, Bytes> = match builder.handshake(Guarded::new(Duplex(client))).await {
         Ok(connection) => connection,
         Err(error) => return Served::Broken(error.to_string()),
     };
@@ -77,6 +78,8 @@ where
 
 fn broken(error: &h2::Error) -> Served {
     match error.get_io() {
+        // Not one that is told to go.
+        Some(io) if io.kind() == io::ErrorKind::InvalidData => Served::Broken(io.to_string()),
         // A client that goes without a word.
         Some(_) => Served::Clean,
         None => Served::Broken(error.to_string()),
@@ -94,10 +97,8 @@ async fn one(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, app
     let mut answer = Answer { respond, send: None, ended: false };
     if app.answer(head, &mut body, &mut answer).await.is_err() {
         answer.reset();
-    } else if !body.stream.is_end_stream() {
-        // The answer is whole and the rest of the request is not wanted (RFC 9113 §8.1).
-        answer.respond.send_reset(Reason::NO_ERROR);
     }
+    // Where not all of the request is wanted, the library says so when the stream is dropped, behind the answer.
 }
 
 /// The head, where it names one host and a path.
@@ -195,6 +196,14 @@ impl BodyOut for Answer {
         self.ended = true;
         end(send, trailers).map_err(|error| Failure::Client(into_io(error)))
     }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let reset = match &mut self.send {
+            Some(send) => ready!(send.poll_reset(cx)),
+            None => ready!(self.respond.poll_reset(cx)),
+        };
+        Poll::Ready(Failure::Client(into_io(reset.map_or_else(|error| error, Into::into))))
+    }
 }
 
 impl AnswerOut for Answer {
@@ -218,11 +227,6 @@ impl AnswerOut for Answer {
         let sent = self.respond.send_response(response, self.ended);
         self.send = Some(sent.map_err(|error| Failure::Client(into_io(error)))?);
         Ok(())
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let reset = ready!(self.respond.poll_reset(cx));
-        Poll::Ready(Failure::Client(into_io(reset.map_or_else(|error| error, Into::into))))
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    app::Refused,
+    app::{Refused, enter},
     direct::{Direct, Done, Handler},
     forward::Client,
     io::{End, FromTunnel, IntoTunnel, Reader, Writer},
@@ -35,7 +35,13 @@ use crate::{
     flows::record::{FlowRecord, PolicyRef, Reason, Verdict},
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
-    proxy::{context::Worker, dial, live::Carried, outcome::Outcome, pod::LocalPod},
+    proxy::{
+        context::Worker,
+        dial,
+        live::Carried,
+        outcome::Outcome,
+        pod::{LocalPod, Place},
+    },
     traffic::{LimitBy, Limiter, SourceKey},
     tunnel::Stream,
     users::{self, Authentication, Verified},
@@ -67,6 +73,8 @@ pub(in crate::proxy) struct Judged {
     decision: Option<Decision>,
     user: Option<Arc<Verified>>,
     trace_id: Option<Arc<str>>,
+    /// Among the pod's requests.
+    place: Option<Place>,
 }
 
 impl Inbound<'_> {
@@ -289,7 +297,11 @@ impl Handler for Inbound<'_> {
     async fn judge(&self, head: &mut RequestHead) -> (Judged, Result<(), Refused>) {
         let mut judged =
             Judged { trace_id: Some(trace::id(&mut head.fields, &self.worker.random)), ..Judged::default() };
-        if let Err(refused) = self.limit() {
+        let entered = enter(&self.worker.context, self.pod).and_then(|place| {
+            judged.place = Some(place);
+            self.limit()
+        });
+        if let Err(refused) = entered {
             return (judged, Err(refused));
         }
         let allowed = match self.authenticate(head).await {

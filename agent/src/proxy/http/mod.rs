@@ -8,6 +8,7 @@ mod app;
 mod body;
 mod direct;
 mod exchange;
+mod flood;
 mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

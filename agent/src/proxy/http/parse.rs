@@ -183,7 +183,7 @@ fn field(line: &[u8]) -> Result<(HeaderName, HeaderValue), Malformed> {
 
 /// The first line without its end, and its length with it.
 fn line(bytes: &[u8], most: usize) -> Result<Option<(&[u8], usize)>, Malformed> {
-    let end = bytes.iter().take(most + 2).position(|byte| matches!(byte, b'\r' | b'\n'));
+    let end = bytes.iter().take(most + 1).position(|byte| matches!(byte, b'\r' | b'\n'));
     match end {
         None if bytes.len() > most => Err(Malformed::HeadSize),
         None => Ok(None),

@@ -94,7 +94,8 @@ pub(super) fn reason(failure: &Failure) -> Reason {
         Failure::Unconnected(Unconnected::Tunnel(_)) => Reason::TunnelFailed,
         Failure::Request(_) => Reason::HttpMalformed,
         Failure::Response(_) => Reason::UpstreamMalformed,
-        Failure::Client(_) | Failure::Server(_) | Failure::Unseen(_) => Reason::Reset,
+        Failure::Client(_) => Reason::ClientGone,
+        Failure::Server(_) | Failure::Unseen(_) => Reason::Reset,
     }
 }
 

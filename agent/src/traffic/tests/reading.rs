@@ -202,10 +202,10 @@ fn what_may_surprise_is_warned_of() {
     ] {
         let policy = parse("p", None, spec).expect("in force");
         let fields: Vec<&str> = policy.warnings().iter().map(|warning| warning.field.as_str()).collect();
-        assert_eq!(fields, ["spec", field]);
+        assert_eq!(fields, [field]);
     }
     let quiet = parse("p", None, json!({"retry": {}, "outlier": {"successRate": {}}})).expect("in force");
-    assert_eq!(quiet.warnings().len(), 1, "{:?}", quiet.warnings());
+    assert!(quiet.warnings().is_empty(), "{:?}", quiet.warnings());
 }
 
 /// Any JSON, with the names of fields among its keys.

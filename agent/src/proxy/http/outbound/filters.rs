@@ -80,20 +80,3 @@ fn modify(modifier: &HeaderModifier, fields: &mut HeaderMap) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_added_behind_those_there_are_and_cookies_stay_apart() {
-        let spec = "{requestHeaderModifier: {}}";
-        let _ = spec;
-        let mut fields = HeaderMap::new();
-        fields.append("x", HeaderValue::from_static("a"));
-        fields.append("x", HeaderValue::from_static("b"));
-        let modifier = HeaderModifier::default();
-        modify(&modifier, &mut fields);
-        assert_eq!(fields.get_all("x").iter().count(), 2);
-    }
-}

@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     super::{
         body::Piece,
-        exchange::{AnswerOut, BodyIn, BodyOut, Failure, Look, Progress},
+        exchange::{AnswerOut, BodyIn, BodyOut, Failure, Gone, Look, Progress},
         forward::Client,
         message::{Framing, RequestHead, ResponseHead, Version},
     },
@@ -80,7 +80,7 @@ impl<B: BodyIn> BodyIn for Tapped<B> {
         Poll::Ready(piece)
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         self.inner.poll_gone(cx)
     }
 

@@ -27,7 +27,7 @@ use tokio::{
 
 use self::{target::Target, tries::Tries, view::View};
 use super::{
-    app::{App, Concluded, Refused, conclude},
+    app::{App, Concluded, Refused, conclude, enter},
     exchange::{AnswerOut, BodyIn, Failure, Kept, Progress, Relayed},
     forward::Client,
     io::{End, Reader, Writer},
@@ -347,7 +347,10 @@ impl App for Outbound<'_> {
         let trace_id = trace::id(&mut head.fields, &self.worker.random);
         // What is recorded is what was asked, not what a route made of it.
         let mut record = record::of(&self.record, &head, None, None);
-        let mut carried = self.forward(&mut head, (body, &mut *answer), (&mut seen, &mut progress)).await;
+        let mut carried = match enter(&self.worker.context, self.pod) {
+            Ok(_place) => self.forward(&mut head, (body, &mut *answer), (&mut seen, &mut progress)).await,
+            Err(refused) => Err(refused),
+        };
         if let Err(refused) = &mut carried {
             refused.fields.append(&mut seen.cors);
         }

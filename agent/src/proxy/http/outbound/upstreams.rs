@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     super::{
@@ -57,6 +57,8 @@ pub(in crate::proxy) struct Upstreams {
     idle: RefCell<HashMap<Key, Vec<Idle>>>,
     count: Cell<usize>,
     shared: RefCell<HashMap<Key, Vec<Rc<Shared>>>>,
+    /// Held by who makes a connection of HTTP/2, for which those who come meanwhile wait.
+    making: RefCell<HashMap<Key, Rc<Mutex<()>>>>,
 }
 
 /// A connection of HTTP/1 between two requests.
@@ -142,6 +144,17 @@ impl Upstreams {
                 return Ok(Ok(Lent { link, reused: true, key, made, shared: None }));
             }
         }
+        let turn = http2.then(|| self.making.borrow_mut().entry(key.clone()).or_default().clone());
+        let _turn = match &turn {
+            Some(turn) => {
+                let turn = turn.lock().await;
+                if !fresh && let Some(lent) = self.stream(&key, &serves) {
+                    return Ok(Ok(lent));
+                }
+                Some(turn)
+            }
+            None => None,
+        };
         let permit = breaker.enter(Bound::Connections)?;
         let opened = {
             let _waiting = breaker.enter(Bound::Pending)?;
@@ -202,6 +215,7 @@ impl Upstreams {
         for idle in going {
             tokio::task::spawn_local(idle.server.close());
         }
+        self.making.borrow_mut().retain(|_, turn| Rc::strong_count(turn) > 1);
         self.shared.borrow_mut().retain(|_, shared| {
             shared.retain(|shared| {
                 let unused = shared.streams.get() == 0 && shared.since.get().elapsed() > IDLE_TIME;

@@ -1,3 +1,0 @@
-module httpget
-
-go 1.19

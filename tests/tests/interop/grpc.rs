@@ -1,0 +1,91 @@
+//! grpc-go at both ends: its interop cases, and calls beside one that is denied.
+
+use anyhow::Result;
+use serde_json::json;
+use weir_tests::client;
+
+use super::{PORT, World};
+
+/// Those that need neither TLS nor credentials, and three with compressed messages.
+const CASES: [&str; 17] = [
+    "empty_unary",
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "empty_stream",
+    "timeout_on_sleeping_server",
+    "cancel_after_begin",
+    "cancel_after_first_response",
+    "status_code_and_message",
+    "special_status_message",
+    "custom_metadata",
+    "unimplemented_method",
+    "unimplemented_service",
+    "compressed_unary",
+    "client_compressed_stream",
+    "server_compressed_stream",
+];
+
+#[test]
+fn grpc_gos_interop_cases_hold_on_every_way() -> Result<()> {
+    let mut world = World::new("grpc")?;
+    let program = client("grpc")?;
+    let _servers = world.serve(&[program.clone(), "serve".into(), PORT.to_string()])?;
+    for to in world.destinations() {
+        let mark = world.mark(to)?;
+        let address = to.address.to_string();
+        let words = [&*program, "cases", &address].into_iter().chain(CASES);
+        let printed = world.client(words)?;
+        assert_eq!(printed.lines().collect::<Vec<_>>(), CASES, "{to:?}");
+        assert_eq!(world.client([&*program, "many", &address])?, "many\n", "{to:?}");
+
+        for (service, method, status) in [
+            ("grpc.testing.TestService", "StreamingInputCall", 0),
+            // The status that the client asked for, in status_code_and_message.
+            ("grpc.testing.TestService", "UnaryCall", 2),
+            ("grpc.testing.TestService", "UnimplementedCall", 12),
+            ("grpc.testing.UnimplementedService", "UnimplementedCall", 12),
+        ] {
+            let path = format!("/{service}/{method}");
+            let texts = [
+                ("protocol", "grpc"),
+                ("http.method", "POST"),
+                ("http.path", &*path),
+                ("grpc.service", service),
+                ("grpc.method", method),
+            ];
+            world.seen_with(to, mark, &texts, &[("http.status", 200), ("grpc.status", status)])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_denied_method_is_permission_denied_to_its_calls_alone() -> Result<()> {
+    let paths = ["UnaryCall", "StreamingInputCall"].map(|call| format!("/grpc.testing.TestService/{call}"));
+    let policy = json!({"action": "deny", "rules": [{"to": [{"ports": [PORT], "paths": paths}]}]});
+    let mut world = World::with("grpc", policy)?;
+    let program = client("grpc")?;
+    let _servers = world.serve(&[program.clone(), "serve".into(), PORT.to_string()])?;
+    for to in world.destinations() {
+        let mark = world.mark(to)?;
+        let printed = world.client([&*program, "denied", &to.address.to_string()])?;
+        let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
+        let denied = "PermissionDenied denied by application shop/rules rule 0 (deny)";
+        let wanted = [
+            "FullDuplexCall 1000",
+            &format!("UnaryCall {denied}"),
+            "EmptyCall OK",
+            &format!("StreamingInputCall {denied}"),
+            "EmptyCall OK",
+            "FullDuplexCall 1000",
+            "one connection: true",
+        ];
+        assert_eq!(lines, wanted, "{to:?}");
+        // gRPC's status is under HTTP's 200; the record says what it means.
+        let texts = [("grpc.method", "UnaryCall"), ("policy.name", "rules"), ("reason", "policy_denied")];
+        world.seen_with(to, mark, &texts, &[("http.status", 403), ("grpc.status", 7)])?;
+    }
+    Ok(())
+}

@@ -77,10 +77,17 @@ fn ebpf(checkout: &Checkout) -> Result<()> {
 }
 
 fn deny(checkout: &Checkout, program: &PathBuf, advisories: bool) -> Result<()> {
-    for dir in [&checkout.root, &checkout.ebpf()] {
+    for dir in [&checkout.root, &checkout.ebpf(), &checkout.fuzz()] {
         let mut deny = Command::new(program);
         deny.current_dir(dir).arg("--config").arg(checkout.root.join("deny.toml"));
-        deny.args(["check", "--hide-inclusion-graph", "-A", "unmatched-skip"]);
+        deny.args([
+            "check",
+            "--hide-inclusion-graph",
+            "-A",
+            "unmatched-skip",
+            "-A",
+            "license-exception-not-encountered",
+        ]);
         deny.args(["licenses", "bans", "sources"]);
         if advisories {
             deny.arg("advisories");

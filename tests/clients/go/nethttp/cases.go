@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptrace"
 	"net/textproto"
 	"sync"
 	"time"
@@ -132,11 +133,12 @@ func (a *awaited) Close() error { return nil }
 func continued(p peer, ctx context.Context) error {
 	var lock sync.Mutex
 	was := false
-	ctx = informed(ctx, func(status int, _ textproto.MIMEHeader) {
+	// Unlike Got1xxResponse, it is called before the body is begun.
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got100Continue: func() {
 		lock.Lock()
-		was = was || status == http.StatusContinue
+		was = true
 		lock.Unlock()
-	})
+	}})
 	asked := func() bool {
 		lock.Lock()
 		defer lock.Unlock()

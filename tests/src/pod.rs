@@ -17,7 +17,7 @@ use crate::{
     manifest::Manifest,
     netns,
     peer::{Dialled, Held, Listener, Redialler, Serve},
-    process::{Finished, Process},
+    process::{Finished, Process, eventually},
     programs,
 };
 
@@ -60,6 +60,12 @@ impl Pod {
         let netns = format!("{node_netns}-{}-{}", plan.namespace, plan.name);
         cgroup::make(&plan.cgroup)?;
         netns::add(&netns)?;
+        // The kernel takes an earlier pod's veth away some time after its namespace.
+        let names = format!("/proc/sys/net/ipv4/conf/{device}");
+        eventually("an earlier pod's veth to go", || {
+            let there = netns::inside(&netns::path(node_netns), || Path::new(&names).exists())?;
+            Ok((!there).then_some(()))
+        })?;
         let on_bridge = format!(
             "link add {device} type veth peer name eth0 netns {netns}\nlink set {device} master pods up\n"
         );

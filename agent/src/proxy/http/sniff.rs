@@ -29,14 +29,14 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Protocol> {
     if bytes.starts_with(PREFACE) {
         return Some(Protocol::Http2);
     }
-    if PREFACE.starts_with(bytes) {
+    // An empty line in front of a request is usual enough.
+    if PREFACE.starts_with(bytes) || b"\r\n".starts_with(bytes) {
         return None;
     }
-    // An empty line in front of a request is usual enough.
     let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || b"-_".contains(byte)).count();
     match bytes.get(method) {
-        Some(b' ') if method > 0 => match bytes.get(method + 1) {
+        Some(b' ') if (1..=METHOD).contains(&method) => match bytes.get(method + 1) {
             Some(b'/' | b'*' | b'h' | b'H') => Some(Protocol::Http1),
             Some(_) => Some(Protocol::Other),
             None => None,
@@ -73,7 +73,14 @@ mod tests {
             (b"OPTIONS *", Some(Protocol::Http1)),
             (b"M-SEARCH * ", Some(Protocol::Http1)),
             (b"GET http://a/", Some(Protocol::Http1)),
+            (b"AMETHODOFTHIRTYTWOBYTESISTHELAST /", Some(Protocol::Http1)),
+            // By its first 33 bytes it is other, so it is when they come together.
+            (b"AMETHODOFTHIRTYTHREEBYTESISNOMORE", Some(Protocol::Other)),
+            (b"AMETHODOFTHIRTYTHREEBYTESISNOMORE /", Some(Protocol::Other)),
             (b"GE", None),
+            (b"\r", None),
+            (b"\r\n", None),
+            (b"\r\r", Some(Protocol::Other)),
             (b"GET ", None),
             (b"", None),
             (b"PRI * HT", None),

@@ -42,8 +42,6 @@ struct Flow {
     reason: Option<String>,
     http: Option<Request>,
     grpc: Option<Call>,
-    route: Option<String>,
-    retries: Option<u32>,
     user: Option<User>,
     trace_id: Option<String>,
     policy: Option<PolicyRef>,
@@ -73,6 +71,8 @@ struct Request {
     host: String,
     path: String,
     status: Option<u16>,
+    retries: Option<u32>,
+    route: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -227,11 +227,11 @@ impl Flow {
     /// fits on, each part whole where one line has room for it.
     fn about(&self, request: &Request, room: usize) -> Vec<String> {
         let grpc = self.grpc.as_ref().and_then(|call| call.status);
-        let retries = self.retries.filter(|retries| *retries > 0);
+        let retries = request.retries.filter(|retries| *retries > 0);
         let parts = [
             Some(request.to_string()),
             grpc.map(|status| format!("grpc-status {status}")),
-            self.route.clone(),
+            request.route.as_ref().map(|route| format!("route {route}")),
             retries.map(|retries| format!("{retries} {}", if retries == 1 { "retry" } else { "retries" })),
             self.user.as_ref().map(|user| {
                 format!("user {}", if user.subject.is_empty() { &user.issuer } else { &user.subject })
@@ -310,7 +310,7 @@ mod tests {
             r"
 TIME (UTC)   DIR  SOURCE             DESTINATION              PATH        VERDICT   REASON/POLICY        SENT/RCVD  TOOK
 03:04:05.678 out→ shop/cart-0        shop/pay-0:8080          tunnel mTLS denied    shop/pay-callers[0]     5B/17B 5.0ms
-                  └ 403 GET pay/v1/pay/1  grpc-status 7  HTTPRoute shop/pay rule 0  1 retry  user ann
+                  └ 403 GET pay/v1/pay/1  grpc-status 7  route shop/pay/0  1 retry  user ann
                     trace 4bf92f3577b34da6a3ce929d0e0e4736
 03:04:05.678 in←  10.244.1.2         shop/pay-0:8080          proxy       forwarded no policy            1.2K/3.4M 310µs
 03:04:05.678 out→ shop/cart-0        shop/checko..-x2x4z:8080 tunnel mTLS audited   shop/pay-audit[1]       5B/17B 5.0ms
@@ -323,14 +323,14 @@ TIME (UTC)   DIR  SOURCE             DESTINATION              PATH        VERDIC
     fn a_request_shows_what_is_known_of_it_and_nothing_else() {
         let mut flow = samples::full();
         let request = flow.request.as_mut().expect("a request");
-        (request.grpc, request.route, request.user, request.http.status) = (None, None, None, None);
-        request.retries = Some(2);
+        (request.grpc, request.http.route, request.user, request.http.status) = (None, None, None, None);
+        request.http.retries = Some(2);
         flow.trace_id = None;
         let text = lines(&[flow.clone()], PLAIN);
         assert!(text.ends_with("\n                  └ no answer GET pay/v1/pay/1  2 retries\n"), "{text}");
         let request = flow.request.as_mut().expect("a request");
         let (issuer, subject) = ("https://id.example".into(), "".into());
-        (request.retries, request.user) = (None, Some(UserInfo { issuer, subject }));
+        (request.http.retries, request.user) = (None, Some(UserInfo { issuer, subject }));
         let text = lines(&[flow], PLAIN);
         assert!(text.ends_with("└ no answer GET pay/v1/pay/1  user https://id.example\n"), "{text}");
     }
@@ -376,7 +376,7 @@ TIME (UTC)   DIR  SOURCE             DESTINATION              PATH        VERDIC
             (policy.namespace, policy.name) = (names[4].as_str().into(), names[5].as_str().into());
             let request = flow.request.as_mut().expect("a request");
             request.http.path = names[6].as_str().into();
-            request.route = name(7);
+            request.http.route = name(7);
             request.user.as_mut().expect("a user").subject = names[0].as_str().into();
             (flow.bytes_sent, flow.bytes_received, flow.duration_us) = (sent, received, duration);
             flow.verdict = Verdict::ALL[verdict];

@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    record::{Direction, FlowRecord, Peer, Reason, RequestInfo, Verdict},
+    record::{Direction, FlowRecord, Peer, Reason, RequestInfo, TraceId, Verdict},
     status::StatusRange,
 };
 
@@ -36,8 +36,8 @@ pub struct FlowFilter {
     pub user: Option<String>,
     /// `namespace/name` of the route by which a request went.
     pub route: Option<String>,
-    /// The trace that a request is of, in lower case.
-    pub trace: Option<String>,
+    /// The trace that a request is of.
+    pub trace: Option<TraceId>,
 }
 
 /// The parts of a record that a filter looks at, whatever form the record is kept in.
@@ -58,7 +58,7 @@ pub struct FlowView<'a> {
     /// The request, where it is of one.
     pub request: Option<&'a RequestInfo>,
     /// The trace that the request is of.
-    pub trace_id: Option<&'a str>,
+    pub trace_id: Option<TraceId>,
 }
 
 impl<'a> From<&'a FlowRecord> for FlowView<'a> {
@@ -71,7 +71,7 @@ impl<'a> From<&'a FlowRecord> for FlowView<'a> {
             source: &record.source,
             destination: &record.destination,
             request: record.request.as_deref(),
-            trace_id: record.trace_id.as_deref(),
+            trace_id: record.trace_id,
         }
     }
 }
@@ -129,10 +129,9 @@ impl FlowFilter {
                 self.route = Some(value.into());
             }
             "trace" => {
-                if value.len() != 32 || !value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return Err(bad("a trace id of 32 hexadecimal digits is needed".into()));
-                }
-                self.trace = Some(value.to_ascii_lowercase());
+                let id = TraceId::parse(value);
+                let id = id.ok_or_else(|| bad("a trace id of 32 hexadecimal digits is needed".into()))?;
+                self.trace = Some(id);
             }
             _ => return Ok(false),
         }
@@ -160,7 +159,7 @@ impl FlowFilter {
                 .service
                 .as_deref()
                 .is_none_or(|wanted| flow.destination.service.as_deref() == Some(wanted))
-            && self.trace.as_deref().is_none_or(|wanted| flow.trace_id == Some(wanted))
+            && (self.trace.is_none() || self.trace == flow.trace_id)
             && self.matches_request(flow.request)
     }
 
@@ -177,9 +176,10 @@ impl FlowFilter {
                 has(&|request| request.user.as_ref().is_some_and(|user| &*user.subject == wanted))
             })
             && self.route.as_deref().is_none_or(|wanted| {
-                // "HTTPRoute namespace/name rule 0"
+                // "namespace/name/rule"
                 has(&|request| {
-                    request.route.as_deref().and_then(|route| route.split(' ').nth(1)) == Some(wanted)
+                    let route = request.http.route.as_deref().and_then(|route| route.rsplit_once('/'));
+                    route.is_some_and(|(route, _)| route == wanted)
                 })
             })
     }
@@ -311,7 +311,7 @@ mod tests {
         }
         let mut unanswered = samples::full();
         let request = unanswered.request.as_mut().expect("a request");
-        (request.http.status, request.user, request.route) = (None, None, None);
+        (request.http.status, request.user, request.http.route) = (None, None, None);
         for part in [("status", "4xx"), ("user", "ann"), ("route", "shop/pay")] {
             assert!(!filter(&[part]).matches(&unanswered), "{part:?}");
         }

@@ -10,6 +10,7 @@ mod policy_ref;
 pub mod read;
 pub mod record;
 pub mod recorder;
+mod request;
 mod ring;
 mod status;
 pub mod words;

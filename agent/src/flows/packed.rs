@@ -1,7 +1,8 @@
 //! The form in which the ring keeps a record: what records have in common is kept once.
 //!
 //! Entry points: [`Shelf::pack`], [`Shelf::unpack`], [`Shelf::release`]. A record is about 600 bytes and
-//! a packed one 128, since a node's flows are between the same few pods over and over.
+//! a packed one 144, since a node's flows are between the same few pods over and over, and ask the
+//! same of them.
 //! Knows nothing of order, bounds of the ring or readers.
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use super::{
     filter::FlowView,
-    record::{Direction, FlowRecord, Path, Peer, PolicyRef, Reason, RequestInfo, TlsInfo, Verdict},
+    record::{Direction, FlowRecord, Path, Peer, PolicyRef, Reason, RequestInfo, TlsInfo, TraceId, Verdict},
 };
 use crate::addr;
 
@@ -34,8 +35,8 @@ pub(super) struct Packed {
     duration_us: u64,
     rtt_us: u32,
     retransmits: u32,
-    request: Option<Box<RequestInfo>>,
-    trace_id: Option<Arc<str>>,
+    request: Option<Arc<RequestInfo>>,
+    trace_id: Option<TraceId>,
 }
 
 /// What many records between the same workloads have in common.
@@ -72,7 +73,7 @@ impl Packed {
             source: &self.source,
             destination: &self.destination,
             request: self.request.as_deref(),
-            trace_id: self.trace_id.as_deref(),
+            trace_id: self.trace_id,
         }
     }
 }
@@ -82,11 +83,12 @@ impl Packed {
 pub(super) struct Shelf {
     peers: HashSet<Arc<Peer>>,
     outcomes: HashSet<Arc<Outcome>>,
+    requests: HashSet<Arc<RequestInfo>>,
     bytes: usize,
 }
 
 impl Shelf {
-    /// An estimate of the memory that shared parts and trace ids and requests take, in bytes.
+    /// An estimate of the memory that shared parts take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -108,7 +110,7 @@ impl Shelf {
             tls: record.tls,
             judged_here: record.judged_here,
         };
-        self.bytes += trace_bytes(&record.trace_id) + request_bytes(record.request.as_deref());
+        let request = record.request.map(|request| *request);
         let since_epoch = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Packed {
             time: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
@@ -123,7 +125,8 @@ impl Shelf {
             duration_us: record.duration_us.map_or(0, |us| us.saturating_add(1)),
             rtt_us: record.rtt_us.map_or(0, |us| us.saturating_add(1)),
             retransmits: record.retransmits.map_or(0, |count| count.saturating_add(1)),
-            request: record.request,
+            request: request
+                .map(|request| share(&mut self.requests, &mut self.bytes, request, request_bytes)),
             trace_id: record.trace_id,
         }
     }
@@ -152,19 +155,20 @@ impl Shelf {
             duration_us: packed.duration_us.checked_sub(1),
             rtt_us: packed.rtt_us.checked_sub(1),
             retransmits: packed.retransmits.checked_sub(1),
-            request: packed.request.clone(),
-            trace_id: packed.trace_id.clone(),
+            request: packed.request.as_deref().cloned().map(Box::new),
+            trace_id: packed.trace_id,
             judged_here: outcome.judged_here,
         }
     }
 
     /// Forgets a packed record, and what only it needed.
     pub(super) fn release(&mut self, packed: Packed) {
-        let own = trace_bytes(&packed.trace_id) + request_bytes(packed.request.as_deref());
-        self.bytes = self.bytes.saturating_sub(own);
         give_back(&mut self.peers, &mut self.bytes, packed.source, peer_bytes);
         give_back(&mut self.peers, &mut self.bytes, packed.destination, peer_bytes);
         give_back(&mut self.outcomes, &mut self.bytes, packed.outcome, outcome_bytes);
+        if let Some(request) = packed.request {
+            give_back(&mut self.requests, &mut self.bytes, request, request_bytes);
+        }
     }
 }
 
@@ -200,24 +204,12 @@ fn text_bytes(text: &Option<Arc<str>>) -> usize {
     text.as_ref().map_or(0, |text| text.len() + 16)
 }
 
-fn trace_bytes(trace_id: &Option<Arc<str>>) -> usize {
-    text_bytes(trace_id)
-}
-
-fn request_bytes(request: Option<&RequestInfo>) -> usize {
-    let of_http = |request: &RequestInfo| {
-        let http = &request.http;
-        size_of::<RequestInfo>() + http.method.len() + http.host.len() + http.path.len() + 3 * 16
-    };
-    let of_grpc = |request: &RequestInfo| {
-        request.grpc.as_ref().map_or(0, |grpc| grpc.service.len() + grpc.method.len() + 2 * 16)
-    };
-    let of_user = |request: &RequestInfo| {
-        request.user.as_ref().map_or(0, |user| user.issuer.len() + user.subject.len() + 2 * 16)
-    };
-    request.map_or(0, |request| {
-        of_http(request) + of_grpc(request) + text_bytes(&request.route) + of_user(request)
-    })
+fn request_bytes(request: &RequestInfo) -> usize {
+    let http = &request.http;
+    let grpc = request.grpc.as_ref().map_or(0, |grpc| grpc.service.len() + grpc.method.len() + 2 * 16);
+    let user = request.user.as_ref().map_or(0, |user| user.issuer.len() + user.subject.len() + 2 * 16);
+    let texts = http.method.len() + http.host.len() + http.path.len() + 3 * 16;
+    size_of::<RequestInfo>() + 32 + texts + grpc + user + text_bytes(&http.route)
 }
 
 fn peer_bytes(peer: &Peer) -> usize {
@@ -282,12 +274,29 @@ mod tests {
     }
 
     #[test]
+    fn records_of_the_same_request_share_it_but_for_its_trace() {
+        let mut shelf = Shelf::default();
+        let first = shelf.pack(samples::full());
+        let bytes = shelf.bytes();
+        let mut other = samples::full();
+        other.trace_id = TraceId::new(1);
+        let second = shelf.pack(other);
+        assert_eq!(shelf.bytes(), bytes);
+        assert_ne!(first.trace_id, second.trace_id);
+        let mut failed = samples::full();
+        failed.request.as_mut().expect("a request").http.status = Some(500);
+        shelf.pack(failed);
+        assert!(shelf.bytes() > bytes);
+    }
+
+    #[test]
     fn what_no_record_needs_any_more_is_forgotten() {
         let mut shelf = Shelf::default();
         let packed = [shelf.pack(samples::full()), shelf.pack(samples::full()), shelf.pack(samples::plain())];
         for packed in packed {
             shelf.release(packed);
         }
-        assert_eq!((shelf.peers.len(), shelf.outcomes.len(), shelf.bytes()), (0, 0, 0));
+        let left = (shelf.peers.len(), shelf.outcomes.len(), shelf.requests.len(), shelf.bytes());
+        assert_eq!(left, (0, 0, 0, 0));
     }
 }

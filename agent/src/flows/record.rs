@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::words::{Direction, Path, Reason, Verdict};
+pub use super::{
+    request::{GrpcInfo, HttpInfo, RequestInfo, TraceId, UserInfo},
+    words::{Direction, Path, Reason, Verdict},
+};
 
 /// One end of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -95,60 +98,6 @@ pub struct TlsInfo {
     pub peer: Option<Arc<str>>,
 }
 
-/// One request, where layer 7 is on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RequestInfo {
-    /// What was asked and answered.
-    pub http: HttpInfo,
-    /// The same as gRPC says it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grpc: Option<GrpcInfo>,
-    /// The rule of a route by which it went: `HTTPRoute shop/pay rule 0`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<Arc<str>>,
-    /// How many tries followed the first one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
-    /// On whose behalf it was made, where a token proved it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserInfo>,
-}
-
-/// Whom a token names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UserInfo {
-    /// `iss`.
-    pub issuer: Arc<str>,
-    /// `sub`; empty when the token has none.
-    pub subject: Arc<str>,
-}
-
-/// A call of gRPC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GrpcInfo {
-    /// `package.Service`.
-    pub service: Arc<str>,
-    /// Its method.
-    pub method: Arc<str>,
-    /// `grpc-status` (google.rpc.Code); absent when none came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-}
-
-/// What HTTP says of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HttpInfo {
-    /// The method, as sent.
-    pub method: Arc<str>,
-    /// The host that it was for, without a port, in lower case.
-    pub host: Arc<str>,
-    /// The path without its query, cut where it is long.
-    pub path: Arc<str>,
-    /// The status of the answer; absent when none came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-}
-
 /// What happened to one connection, or to one request on it. Absent fields are left out of the JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FlowRecord {
@@ -205,7 +154,7 @@ pub struct FlowRecord {
     pub request: Option<Box<RequestInfo>>,
     /// W3C trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<Arc<str>>,
+    pub trace_id: Option<TraceId>,
     /// Whether this end evaluated the policy, rather than repeat what the other end answered: what is
     /// judged once is counted once. Not part of the JSON form.
     #[serde(skip)]
@@ -326,13 +275,18 @@ pub(crate) mod samples {
         (record.rtt_us, record.retransmits) = (Some(40), Some(0));
         let (method, host, path) = ("GET".into(), "pay".into(), "/v1/pay/1".into());
         record.request = Some(Box::new(RequestInfo {
-            http: HttpInfo { method, host, path, status: Some(403) },
+            http: HttpInfo {
+                method,
+                host,
+                path,
+                status: Some(403),
+                retries: Some(1),
+                route: Some("shop/pay/0".into()),
+            },
             grpc: Some(GrpcInfo { service: "v1.pay".into(), method: "1".into(), status: Some(7) }),
-            route: Some("HTTPRoute shop/pay rule 0".into()),
-            retries: Some(1),
             user: Some(UserInfo { issuer: "https://id.example".into(), subject: "ann".into() }),
         }));
-        record.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
+        record.trace_id = TraceId::parse("4bf92f3577b34da6a3ce929d0e0e4736");
         record
     }
 }
@@ -366,9 +320,11 @@ mod tests {
                 "version": "1.3", "group": "X25519MLKEM768", "peer": "spiffe://cluster.local/ns/shop/sa/pay",
             },
             "bytes_sent": 5, "bytes_received": 17, "connect_us": 310, "duration_us": 5021, "rtt_us": 40,
-            "retransmits": 0, "http": {"method": "GET", "host": "pay", "path": "/v1/pay/1", "status": 403},
+            "retransmits": 0, "http": {
+                "method": "GET", "host": "pay", "path": "/v1/pay/1", "status": 403, "retries": 1,
+                "route": "shop/pay/0",
+            },
             "grpc": {"service": "v1.pay", "method": "1", "status": 7},
-            "route": "HTTPRoute shop/pay rule 0", "retries": 1,
             "user": {"issuer": "https://id.example", "subject": "ann"},
             "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         });

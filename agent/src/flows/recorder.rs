@@ -47,7 +47,7 @@ pub struct RecorderOptions {
 }
 
 impl RecorderOptions {
-    /// A ring of `records` records, at about 130 bytes each of connections and 450 each of requests.
+    /// A ring of `records` records, in 288 bytes each; fewer where most of them have nothing in common.
     pub fn for_records(records: usize) -> Self {
         let ring = RingLimit::for_records(records);
         Self { ring, queue: QUEUE, sample: NonZeroU32::MIN, names: ClusterNames::default() }

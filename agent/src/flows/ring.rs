@@ -21,11 +21,11 @@ pub struct RingLimit {
 }
 
 impl RingLimit {
-    /// `records` records, and as much memory as so many need when every eighth is between other pods, or each is
-    /// of a request.
+    /// `records` records, and as much memory as so many need when every eighth is between other pods, or of another
+    /// request.
     pub fn for_records(records: usize) -> Self {
         let records = records.max(1);
-        Self { records, bytes: records.saturating_mul(4 * size_of::<Packed>()).max(1 << 16) }
+        Self { records, bytes: records.saturating_mul(2 * size_of::<Packed>()).max(1 << 16) }
     }
 }
 

@@ -104,7 +104,7 @@ impl FlowMetrics {
         }
         if let Some(request) = &flow.request {
             lock(&self.requests).count(flow, Instant::now());
-            if let Some(retries) = request.retries.filter(|retries| *retries > 0) {
+            if let Some(retries) = request.http.retries.filter(|retries| *retries > 0) {
                 let service = flow.destination.service.as_deref().unwrap_or("unknown");
                 self.retries.with(&[service]).inc_by(retries.into());
             }
@@ -267,7 +267,7 @@ mod tests {
         let flows = FlowMetrics::new(&metrics, ClusterNames::default());
         for retries in [None, Some(1), Some(2)] {
             let mut flow = judged();
-            flow.request.as_mut().expect("a request").retries = retries;
+            flow.request.as_mut().expect("a request").http.retries = retries;
             flows.whole(&flow);
         }
         has(&metrics, r#"weir_request_retries_total{service="shop/pay"} 3"#);

@@ -27,7 +27,7 @@ fn of_connection(flow: &FlowRecord) -> &'static str {
 
 fn of_request(flow: &FlowRecord, request: &RequestInfo) -> &'static str {
     // The last of several tries: what is wrong with it is wrong in spite of them (`URX`).
-    let tried_again = request.retries.is_some_and(|retries| retries > 0);
+    let tried_again = request.http.retries.is_some_and(|retries| retries > 0);
     match (flow.verdict, flow.reason) {
         (_, Some(Reason::NoRoute)) => "NR",
         (_, Some(Reason::RouteInvalid)) => "NC",
@@ -69,7 +69,7 @@ mod tests {
     fn request(verdict: Verdict, reason: Option<Reason>, retries: Option<u32>) -> FlowRecord {
         let mut flow = FlowRecord { request: samples::full().request, ..with(verdict, reason) };
         let request = flow.request.as_mut().expect("a request");
-        (request.retries, request.grpc, request.http.status) = (retries, None, Some(200));
+        (request.http.retries, request.grpc, request.http.status) = (retries, None, Some(200));
         flow
     }
 

@@ -19,7 +19,7 @@ fn a_failing_endpoint_is_hidden_by_a_retry_at_another_one() -> Result<()> {
     let flow = shop
         .here
         .wait_flow("with its tries", |flow| flow.is(&[("http.path", "/r7"), ("direction", "outbound")]))?;
-    assert_eq!((flow.number("retries"), flow.number("http.status")), (Some(2), Some(200)));
+    assert_eq!((flow.number("http.retries"), flow.number("http.status")), (Some(2), Some(200)));
     let answer = shop.ask("/reset?id=reset&reset=1", &[])?;
     assert_eq!(answer.status, 200, "{}", answer.text);
     Ok(())
@@ -61,7 +61,7 @@ fn a_route_says_how_long_a_request_may_take_and_what_is_tried_again() -> Result<
     let flow = shop.here.wait_flow("of what was tried twice", |flow| {
         flow.is(&[("http.path", "/again"), ("direction", "outbound")])
     })?;
-    assert_eq!((flow.number("retries"), flow.number("http.status")), (Some(1), Some(500)));
+    assert_eq!((flow.number("http.retries"), flow.number("http.status")), (Some(1), Some(500)));
     Ok(())
 }
 

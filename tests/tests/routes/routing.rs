@@ -76,7 +76,7 @@ fn rules_send_requests_by_path_header_method_and_query_and_the_rest_is_not_found
     let flow = shop
         .here
         .wait_flow("with its route", |flow| flow.is(&[("http.path", "/v1/a"), ("direction", "outbound")]))?;
-    assert!(flow.is(&[("route", "HTTPRoute shop/by/1"), ("destination.service", "shop/pay-v1")]));
+    assert!(flow.is(&[("http.route", "shop/by/1"), ("destination.service", "shop/pay-v1")]));
     let lost = shop.here.wait_flow("of what no rule matches", |flow| flow.is(&[("http.path", "/v11")]))?;
     assert!(lost.is(&[("reason", "no_route"), ("verdict", "failed")]));
     Ok(())

@@ -35,7 +35,7 @@ pub(super) fn canary(stage: &mut Stage<'_>) -> Result<()> {
         counted.lines().find(|line| line.contains("thanks")).and_then(|line| line.split_whitespace().next());
     let next: usize = next.unwrap_or_default().parse()?;
     ensure!((1..MANY / 2).contains(&next), "not a tenth: {counted}");
-    let canary = [("route", "HTTPRoute shop/pay-canary/canary"), ("destination.pod", "pay-next")];
+    let canary = [("http.route", "shop/pay-canary/canary"), ("destination.pod", "pay-next")];
     stage.wait_flow(A, "a request to the next version", &canary)?;
     stage.weir(A, "flows --pod shop/pay-next --direction outbound --last 1")?;
     stage.screen.proved("No client changed, and the next request obeys the next change.");
@@ -73,7 +73,7 @@ pub(super) fn retry(stage: &mut Stage<'_>) -> Result<()> {
     let after = stage.run(&web, &ask)?.success()?;
     ensure!(!after.contains(" 503") && after.contains(" 200"), "a client saw the broken pod: {after}");
     let retried = stage.agent(A).wait_flow("of a request that was tried again", |flow| {
-        flow.number("retries").is_some() && flow.is(&[("destination.service", "shop/stock")])
+        flow.number("http.retries").is_some() && flow.is(&[("destination.service", "shop/stock")])
     })?;
     ensure!(retried.number("http.status") == Some(200), "the retry did not help");
     stage.weir(A, "flows --service shop/stock --direction outbound --last 3")?;

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     addr::{ClientAddr, EndpointAddr},
-    flows::record::{FlowRecord, PolicyRef, Reason, Verdict},
+    flows::record::{FlowRecord, PolicyRef, Reason, TraceId, Verdict},
     identity::Identity,
     policy::{Decision, HttpRequest, Request, Source, SourceAddress, normalise},
     proxy::{
@@ -72,7 +72,7 @@ pub(in crate::proxy) struct Inbound<'a> {
 pub(in crate::proxy) struct Judged {
     decision: Option<Decision>,
     user: Option<Arc<Verified>>,
-    trace_id: Option<Arc<str>>,
+    trace_id: Option<TraceId>,
     /// Among the pod's requests.
     place: Option<Place>,
 }
@@ -296,7 +296,7 @@ impl Handler for Inbound<'_> {
 
     async fn judge(&self, head: &mut RequestHead) -> (Judged, Result<(), Refused>) {
         let mut judged =
-            Judged { trace_id: Some(trace::id(&mut head.fields, &self.worker.random)), ..Judged::default() };
+            Judged { trace_id: trace::id(&mut head.fields, &self.worker.random), ..Judged::default() };
         let entered = enter(&self.worker.context, self.pod).and_then(|place| {
             judged.place = Some(place);
             self.limit()

@@ -41,14 +41,14 @@ pub(super) fn of(
             host: head.host().into(),
             path: path[..cut].into(),
             status: status.map(|status| status.as_u16()),
+            retries: None,
+            route: None,
         },
         grpc: call.map(|(service, method)| GrpcInfo {
             service: service.into(),
             method: method.into(),
             status: grpc_status,
         }),
-        route: None,
-        retries: None,
         user: None,
     }));
     record

@@ -3,37 +3,37 @@
 //! Entry point: [`id`]. A context that an app sends goes on as it is, since nothing here makes spans that others could
 //! hang from; where there is none, one begins, and what to sample stays the app's decision.
 
-use std::{cell::RefCell, sync::Arc};
+use std::cell::RefCell;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::traffic::Random;
+use crate::{flows::record::TraceId, traffic::Random};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The trace id of a request with these fields, which get one if they have none.
-pub(super) fn id(fields: &mut HeaderMap, random: &RefCell<Random>) -> Arc<str> {
+pub(super) fn id(fields: &mut HeaderMap, random: &RefCell<Random>) -> Option<TraceId> {
     let mut given = fields.get_all(TRACEPARENT).into_iter();
     let (first, second) = (given.next(), given.next());
     if let (Some(value), None) = (first, second)
         && let Some(id) = value.to_str().ok().and_then(trace_id)
     {
-        return id.into();
+        return Some(id);
     }
     let mut random = random.borrow_mut();
-    let id = format!("{:016x}{:016x}", random.bits() | 1, random.bits());
+    let id = TraceId::new(u128::from(random.bits() | 1) << 64 | u128::from(random.bits()))?;
     let parent = format!("00-{id}-{:016x}-00", random.bits() | 1);
     if let Ok(value) = HeaderValue::try_from(parent) {
         fields.insert(TRACEPARENT, value);
         // It belongs to a context that was none (W3C Trace Context §3.3.1.5).
         fields.remove(TRACESTATE);
     }
-    id.into()
+    Some(id)
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context §3.2): `VERSION-TRACE-PARENT-FLAGS`, lower-case hexadecimal.
-fn trace_id(value: &str) -> Option<&str> {
+fn trace_id(value: &str) -> Option<TraceId> {
     let hex = |text: &str, length: usize| {
         text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
@@ -43,8 +43,8 @@ fn trace_id(value: &str) -> Option<&str> {
     // What a later version has behind the flags is its own.
     let whole = version != "00" || parts.next().is_none();
     let good = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    let named = |id: &str| id.bytes().any(|byte| byte != b'0');
-    (whole && good && named(trace) && named(parent)).then_some(trace)
+    let named = parent.bytes().any(|byte| byte != b'0');
+    if whole && good && named { TraceId::parse(trace) } else { None }
 }
 
 #[cfg(test)]
@@ -64,9 +64,9 @@ mod tests {
             fields.insert(TRACESTATE, HeaderValue::from_static("a=b"));
             let id = id(&mut fields, &random);
             let now = fields[TRACEPARENT].to_str().expect("text").to_owned();
-            (id.to_string(), now, fields.contains_key(TRACESTATE))
+            (id.map(|id| id.to_string()), now, fields.contains_key(TRACESTATE))
         };
-        let kept = ("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), GIVEN.to_owned(), true);
+        let kept = (Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()), GIVEN.to_owned(), true);
         assert_eq!(ask(&[GIVEN]), kept);
         for bad in [
             &[][..],
@@ -80,7 +80,8 @@ mod tests {
             &[GIVEN, GIVEN],
         ] {
             let (id, now, state) = ask(bad);
-            assert_eq!((trace_id(&now), state), (Some(&*id), false), "{bad:?}");
+            assert_eq!((trace_id(&now).map(|id| id.to_string()), state), (id.clone(), false), "{bad:?}");
+            assert!(id.is_some(), "{bad:?}");
             assert_ne!(id, kept.0);
         }
     }

@@ -130,22 +130,27 @@ pub struct ParentRef {
 /// Names one rule, for flows and metrics: `shop/pay-route/0`, or its name for its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleRef {
-    /// HTTPRoute or GRPCRoute.
-    pub kind: RouteKind,
-    /// Namespace and name of the route.
-    pub route: NamespacedName,
     /// Place in `spec.rules`.
     pub index: usize,
-    /// `rules[].name`.
-    pub name: Option<Arc<str>>,
+    name: Arc<str>,
+}
+
+impl RuleRef {
+    /// The rule of a route at this place of `spec.rules`, with the name that it may have.
+    pub fn new(route: &NamespacedName, index: usize, name: Option<&str>) -> Self {
+        let name = name.map_or_else(|| format!("{route}/{index}"), |name| format!("{route}/{name}"));
+        Self { index, name: name.into() }
+    }
+
+    /// As it is shown.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
 }
 
 impl fmt::Display for RuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{}/{name}", self.route),
-            None => write!(f, "{}/{}", self.route, self.index),
-        }
+        f.write_str(&self.name)
     }
 }
 

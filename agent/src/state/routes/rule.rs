@@ -113,7 +113,6 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::routes::route::RouteKind;
 
     fn rule(weights: &[u32]) -> Rule {
         let backends: Vec<_> = weights
@@ -130,12 +129,7 @@ mod tests {
             })
             .collect();
         Rule {
-            reference: Arc::new(RuleRef {
-                kind: RouteKind::Http,
-                route: NamespacedName::new("shop", "r"),
-                index: 0,
-                name: None,
-            }),
+            reference: Arc::new(RuleRef::new(&NamespacedName::new("shop", "r"), 0, None)),
             filters: Arc::default(),
             mirrors: vec![],
             total_weight: weights.iter().map(|weight| u64::from(*weight)).sum(),

@@ -358,7 +358,7 @@ impl App for Outbound<'_> {
             conclude(&head, carried, &progress, answer).await;
         (record.bytes_sent, record.bytes_received) = (progress.sent, progress.received);
         record.duration_us = Some(record::elapsed(began));
-        record.trace_id = Some(trace_id);
+        record.trace_id = trace_id;
         record.tls = seen.tls;
         if let Some(path) = seen.path {
             record.path = path;
@@ -368,8 +368,8 @@ impl App for Outbound<'_> {
         }
         if let Some(request) = &mut record.request {
             request.http.status = status.map(|status| status.as_u16());
-            request.route = seen.route.map(|rule| format!("{} {rule}", rule.kind.word()).into());
-            request.retries = (seen.retries > 0).then_some(seen.retries);
+            request.http.route = seen.route.map(|rule| rule.name().clone());
+            request.http.retries = (seen.retries > 0).then_some(seen.retries);
             if let Some(grpc) = &mut request.grpc {
                 grpc.status = grpc_status;
             }

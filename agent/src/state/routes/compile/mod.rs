@@ -181,11 +181,6 @@ impl Compiler<'_> {
     }
 
     fn rule_ref(&self, index: usize, name: Option<&str>) -> Arc<RuleRef> {
-        Arc::new(RuleRef {
-            kind: self.key.kind,
-            route: self.key.name.clone(),
-            index,
-            name: name.map(Arc::from),
-        })
+        Arc::new(RuleRef::new(&self.key.name, index, name))
     }
 }

@@ -1,6 +1,6 @@
 //! An issuer of tokens, for pods that say on whose behalf they ask.
 //!
-//! Entry point: [`Issuer::new`]. Its key is made on the spot and kept nowhere.
+//! Entry point: [`Issuer::new`], whose key is made on the spot and kept nowhere.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +21,13 @@ impl Issuer {
     /// The issuer `name`, whose key has the id `kid`.
     pub fn new(name: &str, kid: &str) -> Result<Self> {
         let key = Ed25519KeyPair::generate().ok().context("no key")?;
+        Ok(Self { name: name.into(), kid: kid.into(), key })
+    }
+
+    /// The issuer `name` with the key of RFC 8037, appendix A, which documentation uses.
+    pub fn of_the_examples(name: &str, kid: &str) -> Result<Self> {
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")?;
+        let key = Ed25519KeyPair::from_seed_unchecked(&seed).ok().context("no key")?;
         Ok(Self { name: name.into(), kid: kid.into(), key })
     }
 

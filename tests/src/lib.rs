@@ -7,6 +7,7 @@
 
 mod agent;
 mod cgroup;
+mod examples;
 mod flows;
 mod issuer;
 mod manifest;
@@ -22,6 +23,7 @@ mod state;
 mod topology;
 
 pub use agent::{Agent, AgentBuilder};
+pub use examples::example;
 pub use flows::Flow;
 pub use issuer::Issuer;
 pub use manifest::Manifest;

@@ -53,8 +53,23 @@ fn the_readmes_two_pods_talk_and_are_refused_as_it_says() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.lines().filter(|line| *line == "200").count(), 2, "{text}");
-    for expected in ["shop/cart", "captured", "direct", "denied    application default", "removed"] {
+    let statuses: Vec<&str> =
+        text.lines().filter(|line| line.len() == 3 && line.parse::<u16>().is_ok()).collect();
+    let (first, limited) = statuses.split_at(6.min(statuses.len()));
+    assert_eq!(first, ["200", "200", "301", "200", "403", "200"], "{text}");
+    // How many there are of each is a matter of time.
+    assert_eq!(limited.len(), 9, "{text}");
+    assert!(limited.iter().all(|status| ["200", "429"].contains(status)), "{text}");
+    assert!(limited.contains(&"200") && limited.contains(&"429"), "{text}");
+    for expected in [
+        "shop/cart",
+        "captured",
+        "direct",
+        "route shop/pay/v1",
+        "user ann",
+        "denied    application default",
+        "removed",
+    ] {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use weir_tests::client;
+use weir_tests::{Manifest, client, eventually, example};
 
 use super::{PORT, World};
 
@@ -86,6 +86,50 @@ fn a_denied_method_is_permission_denied_to_its_calls_alone() -> Result<()> {
         // gRPC's status is under HTTP's 200; the record says what it means.
         let texts = [("grpc.method", "UnaryCall"), ("policy.name", "rules"), ("reason", "policy_denied")];
         world.seen_with(to, mark, &texts, &[("http.status", 403), ("grpc.status", 7)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_calls_of_the_documented_route_go_by_their_method() -> Result<()> {
+    let mut world = World::new("grpc")?;
+    let program = client("grpc")?;
+    let _servers = world.serve(&[program.clone(), "serve".into(), PORT.to_string()])?;
+    let state = world.stage.topology.state();
+    for (name, address, pod) in
+        [("pay", "10.96.7.3", &world.stage.near), ("pay-v2", "10.96.7.4", &world.stage.far)]
+    {
+        state.put_all(&Manifest::endpoint_slices("shop", name, ("grpc", PORT), &[pod]))?;
+        state.put(&Manifest::service("shop", name, &[address.parse()?]).port("grpc", 80, PORT))?;
+    }
+    state.put(&example("gateway-api.md", "pay-calls")?)?;
+    let (charge, refund) = ("/shop.v1.Payments/Charge", "/shop.v1.Payments/Refund");
+    let empty = "/grpc.testing.TestService/EmptyCall";
+    let call = |methods: &[&str]| -> Result<String> {
+        let words = [&*program, "call", "10.96.7.3:80"].into_iter().chain(methods.iter().copied());
+        world.stage.client.run(words)?.success()
+    };
+    eventually("the route", || {
+        Ok((call(&[charge])?.trim_end() == format!("{charge} Unimplemented")).then_some(()))
+    })?;
+    let printed = call(&[charge, refund, empty])?;
+    let wanted = format!("{charge} Unimplemented\n{refund} Unimplemented\n{empty} OK\n");
+    assert_eq!(printed, wanted);
+    for (method, pod, rule, status) in [
+        ("Charge", "far", "charges", 12),
+        ("Refund", "near", "the-rest", 12),
+        ("EmptyCall", "near", "the-rest", 0),
+    ] {
+        let route = format!("shop/pay-calls/{rule}");
+        world.here.wait_flow(&route, |flow| {
+            flow.number("grpc.status") == Some(status)
+                && flow.is(&[
+                    ("direction", "outbound"),
+                    ("grpc.method", method),
+                    ("http.route", &route),
+                    ("destination.pod", pod),
+                ])
+        })?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 #[path = "../stage/mod.rs"]
 mod stage;
 
+mod documented;
 mod limits;
 mod retries;
 mod routing;

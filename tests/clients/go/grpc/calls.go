@@ -44,6 +44,14 @@ func denied(connection *grpc.ClientConn) {
 	fmt.Println("one connection:", same(first, last) && same(through, last))
 }
 
+// One call of any method, with nothing in it.
+func call(connection *grpc.ClientConn, method string) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := connection.Invoke(ctx, method, &testgrpc.Empty{}, &testgrpc.Empty{})
+	fmt.Println(method, status.Code(err))
+}
+
 // A message on a stream, and its answer.
 func exchange(stream testgrpc.TestService_FullDuplexCallClient) {
 	request := &testgrpc.StreamingOutputCallRequest{

@@ -4,6 +4,7 @@
 //	grpc cases HOST:PORT CASE…    a line for each case that holds; the first that does not ends the program
 //	grpc denied HOST:PORT         calls while policy denies UnaryCall and StreamingInputCall, and what became of each
 //	grpc many HOST:PORT           calls of all kinds at once
+//	grpc call HOST:PORT METHOD…   an empty call of each, /package.Service/Method, and its status
 //
 // The cases: github.com/grpc/grpc/blob/master/doc/interop-test-descriptions.md.
 package main
@@ -29,7 +30,7 @@ const limit = 15 * time.Second
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 3 {
-		log.Fatal("grpc serve PORT | cases HOST:PORT CASE… | denied HOST:PORT | many HOST:PORT")
+		log.Fatal("grpc serve PORT | cases HOST:PORT CASE… | denied HOST:PORT | many HOST:PORT | call HOST:PORT METHOD…")
 	}
 	mode, where := os.Args[1], os.Args[2]
 	if mode == "serve" {
@@ -50,6 +51,10 @@ func main() {
 		denied(connection)
 	case "many":
 		many(connection)
+	case "call":
+		for _, method := range os.Args[3:] {
+			call(connection, method)
+		}
 	default:
 		log.Fatalf("no mode %q", mode)
 	}

@@ -6,12 +6,14 @@
 //! Knows nothing of order, bounds of the ring or readers.
 
 use std::{
-    collections::HashSet,
     hash::Hash,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+// With its own hasher: each record looks up three things of several texts each.
+use hashbrown::HashSet;
 
 use super::{
     filter::FlowView,

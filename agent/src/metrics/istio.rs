@@ -5,10 +5,11 @@
 //! "Sent" is what responses carried and "received" what requests carried, as Istio defines them.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use hashbrown::HashMap;
 
 use super::{Sample, catalogue, catalogue::Definition, response_flags::response_flags};
 use crate::flows::record::{Canonical, Direction, FlowRecord, Peer, Verdict};

@@ -3,7 +3,9 @@
 //! Entry point: [`RequestMetrics`]. All four share one bounded table of series, as for TCP: series that an hour did not
 //! touch make room, else the newcomer is turned away and counted. Paths and users are never labels.
 
-use std::{collections::HashMap, time::Instant};
+use std::time::Instant;
+
+use hashbrown::HashMap;
 
 use super::{
     Histogram, Sample, catalogue,

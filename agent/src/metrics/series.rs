@@ -4,14 +4,15 @@
 //! Knows nothing of what the values mean.
 
 use std::{
-    collections::HashMap,
     fmt::Debug,
+    hash::{Hash, Hasher},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use hashbrown::{Equivalent, HashMap};
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
 /// Series that one metric may have.
@@ -36,14 +37,14 @@ impl<V: Clone + Debug + Default> Series<V> {
     /// another series, a value that nobody will see.
     pub fn with(&self, labels: &[&str]) -> V {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let key: LabelValues = labels.iter().map(|label| Box::from(*label)).collect();
-        if let Some(value) = values.get(&key) {
+        if let Some(value) = values.get(&Given(labels)) {
             return value.clone();
         }
         if values.len() >= self.most {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return V::default();
         }
+        let key: LabelValues = labels.iter().map(|label| Box::from(*label)).collect();
         values.entry(key).or_default().clone()
     }
 
@@ -58,6 +59,22 @@ impl<V: Clone + Debug + Default> Series<V> {
         let mut all: Vec<_> = values.iter().map(|(labels, value)| (labels.clone(), value.clone())).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
+    }
+}
+
+/// Values to look for: no copy is made of them.
+struct Given<'a>(&'a [&'a str]);
+
+impl Hash for Given<'_> {
+    /// As a boxed slice of boxed texts.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<LabelValues> for Given<'_> {
+    fn equivalent(&self, key: &LabelValues) -> bool {
+        self.0.iter().copied().eq(key.iter().map(|value| &**value))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod addr;
 pub mod datapath;
 pub mod proxy;
 pub mod tunnel;
+pub mod turns;
 
 pub mod identity;
 pub mod policy;

@@ -75,6 +75,8 @@ pub struct WorkloadStatus {
     pub addresses: Vec<String>,
     /// Its connections that live now.
     pub connections: u64,
+    /// Time of the processor that the agent took for it, in milliseconds.
+    pub processor_ms: u64,
 }
 
 /// An object or file that could not be used.

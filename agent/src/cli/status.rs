@@ -141,6 +141,7 @@ mod tests {
             mtls: "strict".into(),
             addresses: vec!["10.244.1.2".into(), "fd10::2".into()],
             connections: 12,
+            processor_ms: 1500,
             ..WorkloadStatus::default()
         };
         let missing = WorkloadStatus {
@@ -148,6 +149,7 @@ mod tests {
             reason: Some("/run/netns/pay is not a network namespace".into()),
             certificate_expiry: None,
             connections: 0,
+            processor_ms: 0,
             ..workload("pay-0")
         };
         let outside =

@@ -133,7 +133,7 @@ catalogue! {
     FLOWS_STORED = Gauge "weir_flows_stored" &[], "Flow records in the ring";
     FLOWS_STORED_BYTES = Gauge "weir_flows_stored_bytes" &[], "Memory of the flow records in the ring, estimated";
     CONNECTIONS = Gauge "weir_connections" &["direction", "path"], "Connections that live now, of those that the agent carries";
-    LIMIT_REFUSALS = Counter "weir_limit_refusals_total" &["limit"], "What a bound on connections, sessions, streams or memory turned away";
+    LIMIT_REFUSALS = Counter "weir_limit_refusals_total" &["limit"], "What a bound turned away, by the bound: connections_per_workload (sessions too), requests_per_workload";
 
     POLICY_VERDICTS = Counter "weir_policy_verdicts_total" &["policy", "action", "verdict"],
         "Connections judged on this node, by the rule that decided";
@@ -149,6 +149,10 @@ catalogue! {
         "Endpoints that failed too often: ejected, held_back because too many were out already";
     TRAFFIC_REFUSALS = Counter "weir_traffic_refusals_total" &["limit"],
         "What a TrafficPolicy's bounds turned away: connections, pending, requests, workload_rate, source_rate";
+    TURNS_HELD = Counter "weir_turns_held_total" &[],
+        "How often something for a pod was ready and waited, because the pod had had its turn and others had not";
+    POD_PROCESSOR = Counter "weir_pod_processor_seconds_total" &["namespace", "pod"],
+        "Time of the processor that the agent took for a captured pod: its connections, requests and sessions";
     MIRRORS_LOST = Counter "weir_mirrors_lost_total" &[], "Copies of requests that were left out or given up";
     TOKENS = Counter "weir_tokens_total" &["result"], "Requests with a token: verified, or the word by which it was refused";
     TOKEN_CACHE = Counter "weir_token_cache_lookups_total" &["result"],

@@ -32,6 +32,7 @@ use crate::{
     state::Snapshot,
     traffic::{Counts, Moment, Random, Registry},
     tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
+    turns,
     users::Authenticator,
 };
 
@@ -75,6 +76,8 @@ pub struct ProxyCounters {
     pub not_redirected: AtomicU64,
     /// Connections and sessions that a bound turned away.
     pub limited: AtomicU64,
+    /// Requests that were refused because their pod had too many.
+    pub limited_requests: AtomicU64,
     /// Sessions to this node that were refused or ended abnormally, in the order of `SessionError::WORDS`.
     pub sessions_refused: [AtomicU64; crate::tunnel::SessionError::WORDS.len()],
     /// Sessions to other nodes that exist now.
@@ -93,6 +96,8 @@ pub struct ProxyCounters {
     pub retries_denied: AtomicU64,
     /// Copies of requests that were left out or given up.
     pub mirrors_lost: AtomicU64,
+    /// How often a task waited so that other pods got their turn.
+    pub turns_held: AtomicU64,
 }
 
 /// The node's part.
@@ -129,6 +134,7 @@ struct Accounts {
     pool: PoolStats,
     balancers: Counts,
     mirrors_lost: u64,
+    turns_held: u64,
 }
 
 /// One core's part.
@@ -179,11 +185,6 @@ impl Worker {
         Moment::of(self.context.origin, Instant::now())
     }
 
-    /// Runs a connection to its end. The runtime owns it: it ends with the worker at the latest.
-    pub(super) fn spawn(&self, connection: impl Future<Output = ()> + 'static) {
-        drop(tokio::task::spawn_local(connection));
-    }
-
     /// Says that no new connections are taken.
     pub(super) fn stop(&self) {
         self.stopping.send_replace(true);
@@ -216,6 +217,7 @@ impl Worker {
             pool: self.pool.stats(),
             balancers: self.balancers.counts(),
             mirrors_lost: self.mirrors.lost(),
+            turns_held: turns::held(),
         };
         let published = self.published.replace(accounts);
         let counters = &self.context.counters;
@@ -231,6 +233,7 @@ impl Worker {
         add(&counters.ejections_held_back, now.ejections_held_back, before.ejections_held_back);
         add(&counters.retries_denied, now.retries_denied, before.retries_denied);
         add(&counters.mirrors_lost, accounts.mirrors_lost, published.mirrors_lost);
+        add(&counters.turns_held, accounts.turns_held, published.turns_held);
     }
 
     /// Gives memory back once a burst is over: spare buffers that nobody took for a while, and what connections

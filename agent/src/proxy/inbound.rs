@@ -34,7 +34,10 @@ use crate::{
         Snapshot,
         model::{Mtls, Workload},
     },
-    tunnel::{Incoming, Refusal, RefusalStatus, SessionError, TUNNEL_PORT, serve as serve_tunnel},
+    tunnel::{
+        Incoming, Refusal, RefusalStatus, ServerOptions, SessionError, TUNNEL_PORT, Windows,
+        serve as serve_tunnel,
+    },
 };
 
 /// How long the sessions of a pod that is no longer captured have to end. Its namespace may have been cut
@@ -44,7 +47,7 @@ const RELEASE: Duration = Duration::from_millis(500);
 /// Takes one session in on `pod`'s tunnel port, and each of its streams as a connection.
 pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, peer: ClientAddr) {
     let context = worker.context.clone();
-    let Some(_session) = pod.session(context.options.sessions_per_pod) else {
+    let Some(session) = pod.session(context.options.sessions_per_pod) else {
         count(&context.counters.limited);
         return;
     };
@@ -71,8 +74,9 @@ pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, p
         }
     };
     let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
-    let options = &context.options.server;
-    if let Err(error) = serve_tunnel(socket, config, options, stopping, handler).await {
+    let options =
+        ServerOptions { windows: Windows::of_nth(session.others()), ..context.options.server.clone() };
+    if let Err(error) = serve_tunnel(socket, config, &options, stopping, handler).await {
         refused_session(&context, &pod, peer, &error);
     }
 }

@@ -7,8 +7,9 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -17,7 +18,11 @@ use crate::{
     datapath::netns::Netns,
     identity::Identity,
     state::model::{NamespacedName, Workload},
+    tunnel::Windows,
 };
+
+/// Most bytes of bodies that are kept for one pod.
+const KEPT: usize = 64 * 1024 * 1024;
 
 /// One captured pod. Whoever holds it keeps the pod's namespace alive, so all let go of it when the pod
 /// goes.
@@ -36,6 +41,11 @@ pub struct LocalPod {
     connections: AtomicU32,
     sessions: AtomicU32,
     requests: AtomicU32,
+    http2: AtomicU32,
+    mirrors: AtomicU32,
+    kept: AtomicUsize,
+    /// Microseconds.
+    processor: AtomicU64,
     most: u32,
     released: watch::Sender<bool>,
 }
@@ -52,6 +62,10 @@ impl LocalPod {
             connections: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
             requests: AtomicU32::new(0),
+            http2: AtomicU32::new(0),
+            mirrors: AtomicU32::new(0),
+            kept: AtomicUsize::new(0),
+            processor: AtomicU64::new(0),
             most,
             released: watch::Sender::new(false),
         }
@@ -81,6 +95,17 @@ impl LocalPod {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Time of the processor that was taken for the pod, as told once a second.
+    pub fn processor(&self) -> Duration {
+        Duration::from_micros(self.processor.load(Ordering::Relaxed))
+    }
+
+    /// Adds to [`LocalPod::processor`].
+    pub(super) fn add_processor(&self, more: Duration) {
+        let micros = u64::try_from(more.as_micros()).unwrap_or(u64::MAX);
+        self.processor.fetch_add(micros, Ordering::Relaxed);
+    }
+
     /// Counts one connection until the place is dropped; `None` at the bound.
     pub fn place(self: &Arc<Self>) -> Option<Place> {
         self.take(|pod| &pod.connections, self.most)
@@ -96,10 +121,67 @@ impl LocalPod {
         self.take(|pod| &pod.requests, most)
     }
 
+    /// Counts one copy of a request of the pod until the place is dropped; `None` at `most`.
+    pub fn mirror(self: &Arc<Self>, most: u32) -> Option<Place> {
+        self.take(|pod| &pod.mirrors, most)
+    }
+
+    /// What one connection of HTTP/2 from or to the pod may hold, counted until it is dropped. There is no bound but
+    /// that of connections: the more there are, the less one may hold.
+    pub fn http2(self: &Arc<Self>) -> Http2 {
+        let place = self.take(|pod| &pod.http2, u32::MAX);
+        Http2 { windows: Windows::of_nth(place.as_ref().map_or(u32::MAX, Place::others)), _place: place }
+    }
+
+    /// Room for bodies of the pod's requests that are kept to be sent again.
+    pub fn room(self: &Arc<Self>) -> Room {
+        Room { pod: Some(self.clone()), bytes: 0 }
+    }
+
     fn take(self: &Arc<Self>, of: fn(&Self) -> &AtomicU32, most: u32) -> Option<Place> {
-        let before = of(self).fetch_add(1, Ordering::Relaxed);
-        let place = Place { pod: self.clone(), of };
-        (before < most).then_some(place)
+        let others = of(self).fetch_add(1, Ordering::Relaxed);
+        let place = Place { pod: self.clone(), of, others };
+        (others < most).then_some(place)
+    }
+}
+
+/// The windows of a connection of HTTP/2.
+#[derive(Debug)]
+pub struct Http2 {
+    /// The windows.
+    pub windows: Windows,
+    _place: Option<Place>,
+}
+
+impl Default for Http2 {
+    /// Those of one that is nobody's.
+    fn default() -> Self {
+        Self { windows: Windows::of_nth(0), _place: None }
+    }
+}
+
+/// Bytes that are kept for a pod, given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Room {
+    pod: Option<Arc<LocalPod>>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes `more` bytes; whether the pod has them. Room of no pod is as large as it is asked to be.
+    pub fn grow(&mut self, more: usize) -> bool {
+        let Some(pod) = &self.pod else { return true };
+        let before = pod.kept.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        before.saturating_add(more) <= KEPT
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(pod) = &self.pod {
+            pod.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -108,6 +190,14 @@ impl LocalPod {
 pub struct Place {
     pod: Arc<LocalPod>,
     of: fn(&LocalPod) -> &AtomicU32,
+    others: u32,
+}
+
+impl Place {
+    /// How many others there were when it was taken.
+    pub fn others(&self) -> u32 {
+        self.others
+    }
 }
 
 impl Drop for Place {

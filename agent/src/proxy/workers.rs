@@ -25,7 +25,12 @@ use super::{
     outbound,
     pod::LocalPod,
 };
-use crate::{addr::ClientAddr, flows::record::Reason, state::Snapshot};
+use crate::{
+    addr::ClientAddr,
+    flows::record::Reason,
+    state::Snapshot,
+    turns::{self, Share},
+};
 
 /// How often a worker adds what its pool did to the node's account, and frees what it has no use for.
 const PUBLISH: Duration = Duration::from_secs(1);
@@ -74,7 +79,10 @@ impl Workers {
         let mut threads = Vec::new();
         for index in 0..count.max(1) {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .on_thread_park(turns::idle)
+                .build()?;
             let context = context.clone();
             let thread =
                 std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
@@ -148,8 +156,10 @@ fn send(commands: &mpsc::Sender<Command>, command: Command) {
 
 async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
     let worker = Worker::new(context);
+    // It ends with the runtime.
+    drop(tokio::task::spawn_local(turns::rounds()));
     let mut tasks = JoinSet::new();
-    let mut pods: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
+    let mut pods: HashMap<u64, Served> = HashMap::new();
     let mut publish = tokio::time::interval(PUBLISH);
     loop {
         let command = tokio::select! {
@@ -157,18 +167,19 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
             Some(_) = tasks.join_next() => continue,
             _ = publish.tick() => {
                 worker.publish();
+                pods.values_mut().for_each(Served::publish);
                 worker.rest();
                 continue;
             }
         };
         match command {
             Some(Command::Add(pod, listeners)) => {
-                let handles = accept_all(&worker, &pod, listeners, &mut tasks);
-                pods.entry(pod.netns.cookie()).or_default().extend(handles);
+                let served = pods.entry(pod.netns.cookie()).or_insert_with(|| Served::new(&pod));
+                served.accept_all(&worker, listeners, &mut tasks);
             }
             Some(Command::Remove(pod, why)) => {
-                for handle in pods.remove(&pod.netns.cookie()).unwrap_or_default() {
-                    handle.abort();
+                if let Some(served) = pods.remove(&pod.netns.cookie()) {
+                    served.tasks.iter().for_each(AbortHandle::abort);
                 }
                 worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
                 worker.upstreams.forget(&pod.uid);
@@ -204,46 +215,70 @@ async fn drain(worker: &Worker, limit: Duration) -> usize {
     ended
 }
 
-fn accept_all(
-    worker: &Rc<Worker>,
-    pod: &Arc<LocalPod>,
-    listeners: Listeners,
-    tasks: &mut JoinSet<()>,
-) -> Vec<AbortHandle> {
-    let Listeners { outbound, tunnel, inbound } = listeners;
-    vec![
-        tasks.spawn_local(accept(worker.clone(), pod.clone(), outbound, outbound::serve)),
-        tasks.spawn_local(accept(worker.clone(), pod.clone(), tunnel, inbound::tunnel)),
-        tasks.spawn_local(accept(worker.clone(), pod.clone(), inbound, inbound::plaintext)),
-    ]
+/// A pod, as one worker serves it.
+struct Served {
+    pod: Arc<LocalPod>,
+    /// They accept.
+    tasks: Vec<AbortHandle>,
+    /// On whose account all is done for it.
+    share: Rc<Share>,
+    /// What of the account has been told.
+    told: Duration,
 }
 
-/// Accepts on one listener; each connection is a task that outlives the listener.
-async fn accept<F>(
-    worker: Rc<Worker>,
-    pod: Arc<LocalPod>,
+impl Served {
+    fn new(pod: &Arc<LocalPod>) -> Self {
+        Self { pod: pod.clone(), tasks: Vec::new(), share: Rc::default(), told: Duration::ZERO }
+    }
+
+    fn accept_all(&mut self, worker: &Rc<Worker>, listeners: Listeners, tasks: &mut JoinSet<()>) {
+        let Listeners { outbound, tunnel, inbound } = listeners;
+        let at = (worker, &self.pod, &self.share);
+        self.tasks.extend([
+            tasks.spawn_local(accept(at, outbound, outbound::serve)),
+            tasks.spawn_local(accept(at, tunnel, inbound::tunnel)),
+            tasks.spawn_local(accept(at, inbound, inbound::plaintext)),
+        ]);
+    }
+
+    /// Adds what was done for it since the last time to the pod's account.
+    fn publish(&mut self) {
+        let taken = self.share.taken();
+        self.pod.add_processor(taken - self.told);
+        self.told = taken;
+    }
+}
+
+/// Accepts on one listener; each connection is a task on the pod's account, and outlives the listener. The runtime owns
+/// it: it ends with the worker at the latest.
+fn accept<F>(
+    (worker, pod, share): (&Rc<Worker>, &Arc<LocalPod>, &Rc<Share>),
     listener: TcpListener,
     serve: fn(Rc<Worker>, Arc<LocalPod>, tokio::net::TcpStream, ClientAddr) -> F,
-) where
+) -> impl Future<Output = ()> + 'static
+where
     F: Future<Output = ()> + 'static,
 {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(pod = %pod.key, %error, "a listener cannot be used");
-            return;
-        }
-    };
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let peer = ClientAddr::new(peer);
-                worker.spawn(serve(worker.clone(), pod.clone(), stream, peer));
-            }
+    let (worker, pod, share) = (worker.clone(), pod.clone(), share.clone());
+    async move {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
             Err(error) => {
-                // Out of descriptors or memory: wait for some to come back rather than spin.
-                tracing::warn!(pod = %pod.key, %error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tracing::error!(pod = %pod.key, %error, "a listener cannot be used");
+                return;
+            }
+        };
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let peer = ClientAddr::new(peer);
+                    drop(share.spawn(serve(worker.clone(), pod.clone(), stream, peer)));
+                }
+                Err(error) => {
+                    // Out of descriptors or memory: wait for some to come back rather than spin.
+                    tracing::warn!(pod = %pod.key, %error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }

@@ -10,7 +10,8 @@ use std::{
 use super::view::{Shared, seconds};
 use crate::{
     metrics::{Metrics, Sample, catalogue},
-    proxy::Context,
+    proxy::{Context, pod::LocalPod},
+    state::model::NamespacedName,
     traffic::Bound,
     tunnel::SessionError,
 };
@@ -57,6 +58,14 @@ fn state(metrics: &Metrics, shared: &Arc<Shared>) {
         let enrolled = snapshot.workloads_on_node(&of.node).filter(|workload| workload.enrolled).count();
         let captured = of.view.load().pods.len();
         vec![Sample::new(&["enrolled"], enrolled as f64), Sample::new(&["captured"], captured as f64)]
+    });
+    let of = shared.clone();
+    metrics.read(&catalogue::POD_PROCESSOR, move || {
+        let view = of.view.load();
+        let taken = |(key, pod): (&NamespacedName, &Arc<LocalPod>)| {
+            Sample::new(&[&key.namespace, &key.name], pod.processor().as_secs_f64())
+        };
+        view.pods.iter().map(taken).collect()
     });
 }
 
@@ -121,7 +130,10 @@ fn certificates(metrics: &Metrics, shared: &Arc<Shared>) {
 fn proxy(metrics: &Metrics, context: &Arc<Context>) {
     let of = context.clone();
     metrics.read(&catalogue::LIMIT_REFUSALS, move || {
-        vec![Sample::new(&["connections_per_workload"], of.counters.limited.load(Relaxed) as f64)]
+        vec![
+            Sample::new(&["connections_per_workload"], of.counters.limited.load(Relaxed) as f64),
+            Sample::new(&["requests_per_workload"], of.counters.limited_requests.load(Relaxed) as f64),
+        ]
     });
     let of = context.clone();
     metrics.read(&catalogue::TUNNEL_SESSIONS, move || {
@@ -136,6 +148,8 @@ fn proxy(metrics: &Metrics, context: &Arc<Context>) {
         samples.push(Sample::new(&["client", "failed"], failed));
         samples
     });
+    let of = context.clone();
+    metrics.read_one(&catalogue::TURNS_HELD, move || of.counters.turns_held.load(Relaxed) as f64);
     let of = context.clone();
     metrics.read_one(&catalogue::NOT_REDIRECTED, move || of.counters.not_redirected.load(Relaxed) as f64);
     let of = context.clone();

@@ -120,7 +120,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         origin: std::time::Instant::now(),
         traffic: Registry::default(),
         sockets: datapath.sockets().clone(),
-        options: ProxyOptions::default(),
+        options: ProxyOptions { requests_per_pod: args.max_requests, ..ProxyOptions::default() },
         counters: ProxyCounters::default(),
     });
     let workers = Workers::start(worker_count(&args), &context).context("cannot start the workers")?;

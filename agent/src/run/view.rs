@@ -103,6 +103,8 @@ impl AdminSource for Shared {
                 },
                 addresses: workload.addresses.iter().map(ToString::to_string).collect(),
                 connections: pod.map_or(0, |pod| u64::from(pod.connections())),
+                processor_ms: pod
+                    .map_or(0, |pod| u64::try_from(pod.processor().as_millis()).unwrap_or(u64::MAX)),
             }
         });
         StatusReport {

@@ -17,6 +17,7 @@ mod stream;
 mod tls;
 mod tls_stream;
 mod verify;
+mod windows;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,6 +32,7 @@ pub use pool_options::PoolOptions;
 pub use server::{Incoming, ServerOptions, serve};
 pub use stream::{ReceiveHalf, SendHalf, Stream};
 pub use tls::{TlsConfigs, TlsInfo};
+pub use windows::Windows;
 
 /// The port on which every pod of the mesh takes tunnels in.
 pub const TUNNEL_PORT: u16 = 15008;

@@ -26,7 +26,11 @@ use super::{
     stream::Stream,
     tls::{TlsConfigs, TlsInfo},
 };
-use crate::identity::{Credentials, Identity};
+use crate::{
+    identity::{Credentials, Identity},
+    tunnel::Windows,
+    turns,
+};
 use entry::Entry;
 
 /// Whose connections share sessions: never those of two pods, two identities or two destinations.
@@ -217,10 +221,10 @@ impl Pool {
         };
         self.shared.count(|stats| stats.sessions += 1);
         let shared = self.shared.clone();
+        let options = PoolOptions { windows: shared.windows(&key), ..shared.options.clone() };
         let counted = Counted(shared.clone());
         let task = async move {
             let _counted = counted;
-            let options = &shared.options;
             let limit = options.connect_timeout;
             let socket = match timeout(limit, connect).await {
                 Ok(Ok(socket)) => socket,
@@ -230,7 +234,7 @@ impl Pool {
                 Err(_) => return shared.connected(&key, Err(TunnelError::ConnectTimeout(limit)), &done),
             };
             let mut made = None;
-            establish(socket, config, credentials, &key.expected, options, |outcome| {
+            establish(socket, config, credentials, &key.expected, &options, |outcome| {
                 made = outcome.as_ref().ok().cloned();
                 shared.connected(&key, outcome, &done);
             })
@@ -241,7 +245,7 @@ impl Pool {
         };
         let mut tasks = self.tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_local(task);
+        tasks.spawn_local(turns::inherit(task));
         Ok(())
     }
 }
@@ -251,6 +255,14 @@ impl Pooled {
         let mut stats = self.stats.get();
         change(&mut stats);
         self.stats.set(stats);
+    }
+
+    /// Those of a pod's next session: the more it has here, the smaller.
+    fn windows(&self, key: &PoolKey) -> Windows {
+        let entries = self.entries.borrow();
+        let own = entries.iter().filter(|(other, _)| other.source_pod == key.source_pod);
+        let others: usize = own.map(|(_, entry)| entry.len()).sum();
+        Windows::of_nth(u32::try_from(others).unwrap_or(u32::MAX))
     }
 
     /// A handshake is over: all who wait for it go on.

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use crate::tunnel::buffers::{CHUNK, FRAME};
+use crate::tunnel::{
+    Windows,
+    buffers::{CHUNK, FRAME},
+};
 
 /// Bytes of one stream that HTTP/2 may hold before they are encrypted.
 const SEND_BUFFER: usize = 4 * CHUNK;
@@ -32,11 +35,8 @@ pub struct PoolOptions {
     pub sessions_per_destination: usize,
     /// Sessions of one worker at a time.
     pub sessions: usize,
-    /// Bytes that one stream may receive ahead of its application.
-    pub stream_window: u32,
-    /// Bytes that one session may receive ahead of its applications: several times a stream's, so that one
-    /// that stalls does not stall the rest. This bounds a session's memory too.
-    pub connection_window: u32,
+    /// What one session may receive ahead of its applications.
+    pub windows: Windows,
     /// Largest frame that is taken.
     pub frame: u32,
 }
@@ -53,8 +53,7 @@ impl Default for PoolOptions {
             streams_per_session: 100,
             sessions_per_destination: 64,
             sessions: 4096,
-            stream_window: 1024 * 1024,
-            connection_window: 16 * 1024 * 1024,
+            windows: Windows::of_nth(0),
             frame: FRAME,
         }
     }
@@ -65,8 +64,8 @@ impl PoolOptions {
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
-            .initial_window_size(self.stream_window)
-            .initial_connection_window_size(self.connection_window)
+            .initial_window_size(self.windows.stream)
+            .initial_connection_window_size(self.windows.connection)
             .max_frame_size(self.frame)
             .max_header_list_size(HEADERS)
             .max_send_buffer_size(SEND_BUFFER);

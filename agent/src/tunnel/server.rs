@@ -23,7 +23,6 @@ use rustls::{CertificateError, Error, ServerConfig, server::UnbufferedServerConn
 use tokio::{
     net::TcpStream,
     sync::Notify,
-    task::spawn_local,
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -35,7 +34,7 @@ use super::{
     tls_stream::{Shared, TlsStream},
     verify::{WrongIdentity, identity_of},
 };
-use crate::identity::Identity;
+use crate::{identity::Identity, turns};
 pub use incoming::Incoming;
 use incoming::Session;
 pub use options::ServerOptions;
@@ -112,7 +111,7 @@ impl Handlers {
     fn spawn(self: &Rc<Self>, handler: impl Future<Output = ()> + 'static) {
         self.running.set(self.running.get() + 1);
         let running = Running(self.clone());
-        drop(spawn_local(async move {
+        drop(turns::spawn(async move {
             let _running = running;
             handler.await;
         }));

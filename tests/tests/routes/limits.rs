@@ -31,6 +31,60 @@ fn a_noisy_source_is_told_to_wait_and_takes_nothing_from_another() -> Result<()>
 }
 
 #[test]
+fn a_pod_with_too_many_requests_or_connections_is_refused_more_and_others_are_not() -> Result<()> {
+    let mut shop = Shop::with("http", &[], &["--max-requests", "2", "--max-connections", "3"])?;
+    let url = format!("http://{}/slow?wait=4", address("pay-v2"));
+    let slow = || shop.stage.client.spawn(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", &url]);
+    let held = [slow()?, slow()?];
+    for _ in 0..2 {
+        shop.far.wait_line("a slow one", |line| line.contains("/slow").then_some(()))?;
+    }
+    let answer = ask(&shop.stage.client, address("pay-v2"), "/more", &[])?;
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert!(answer.text.contains("too many requests"), "{}", answer.text);
+    assert_eq!(ask(&shop.stage.near, address("pay-v2"), "/other", &[])?.status, 200);
+    for process in held {
+        assert_eq!(process.finish()?.success()?, "200");
+    }
+    assert_eq!(ask(&shop.stage.client, address("pay-v2"), "/again", &[])?.status, 200);
+    shop.here.wait_flow("over the bound", |flow| {
+        flow.is(&[("reason", "limit_reached"), ("http.path", "/more"), ("source.pod", "client")])
+    })?;
+    let refused = |limit: &str| shop.here.metric("weir_limit_refusals_total", &[("limit", limit)]);
+    assert_eq!(refused("requests_per_workload")?, Some(1.0));
+
+    let far = shop.stage.far.v4(7);
+    let mut open: Vec<_> = (0..3).map(|_| shop.stage.client.hold(far)).collect::<Result<_>>()?;
+    open.iter_mut().try_for_each(|held| held.echo("one of three"))?;
+    assert_eq!(shop.stage.client.ask(far, "one more")?.received, "");
+    assert_eq!(shop.stage.near.ask(far, "another's")?.received, "another's");
+    assert_eq!(refused("connections_per_workload")?, Some(1.0));
+    open.iter_mut().try_for_each(|held| held.echo("still there"))?;
+    Ok(())
+}
+
+#[test]
+fn what_the_agent_does_for_a_pod_is_on_the_pod_s_account() -> Result<()> {
+    let shop = Shop::new(&[])?;
+    eventually("the account", || {
+        assert_eq!(shop.ask("/", &[])?.status, 200);
+        let taken = |pod: &str| {
+            let labels = [("namespace", "shop"), ("pod", pod)];
+            shop.here.metric("weir_pod_processor_seconds_total", &labels)
+        };
+        Ok((taken("client")? > Some(0.0)).then_some(()))
+    })?;
+    let status = shop.here.status()?;
+    let of = |pod: &str| {
+        let mut all = status["workloads"].as_array().into_iter().flatten();
+        all.find(|workload| workload["pod"] == pod).map(|workload| workload["processor_ms"].clone())
+    };
+    assert!(of("client").is_some_and(|taken| taken.as_u64() > Some(0)), "{status}");
+    assert!(of("near").is_some_and(|taken| taken.is_u64()), "{status}");
+    Ok(())
+}
+
+#[test]
 fn an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() -> Result<()> {
     let outlier = json!({"outlier": {
         "consecutive5xx": 3, "interval": "1s", "baseEjection": "2s", "maxEjection": "2s", "maxEjectedPercent": 50,

@@ -54,6 +54,11 @@ impl Shop {
 
     /// [`Shop::new`], with another name for the port.
     pub(crate) fn named(port: &str, objects: &[Manifest]) -> Result<Self> {
+        Self::with(port, objects, &[])
+    }
+
+    /// [`Shop::named`], with more words on the command line of the client's node's agent.
+    pub(crate) fn with(port: &str, objects: &[Manifest], words: &[&str]) -> Result<Self> {
         let stage = Stage::new()?;
         let (near, far) = (serve(&stage.near)?, serve(&stage.far)?);
         let state = stage.topology.state();
@@ -64,7 +69,7 @@ impl Shop {
             state.put_all(&Manifest::endpoint_slices("shop", name, (port, TARGET), pods))?;
         }
         state.put_all(objects)?;
-        let (here, there) = stage.agents()?;
+        let (here, there) = stage.agents_with(words)?;
         Ok(Self { here, there, near, far, stage })
     }
 

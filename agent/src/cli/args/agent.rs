@@ -64,6 +64,10 @@ pub struct AgentArgs {
     #[arg(long, env = "WEIR_MAX_CONNECTIONS", value_name = "N", default_value_t = 32_768,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
+    /// Requests that one pod may have under way through the agent, both ways together
+    #[arg(long, env = "WEIR_MAX_REQUESTS", value_name = "N", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_requests: u32,
     /// Flow records to keep, in 288 bytes each; fewer where most of them have nothing in common
     #[arg(long, env = "WEIR_FLOWS_CAPACITY", value_name = "N", default_value_t = 32_768,
           value_parser = clap::value_parser!(u32).range(1..=16_777_216))]

@@ -19,7 +19,7 @@ use crate::{
     proxy::{
         context::{Context, count},
         outcome::Outcome,
-        pod::{LocalPod, Place},
+        pod::{Http2, LocalPod, Place},
     },
 };
 
@@ -36,6 +36,11 @@ pub(super) trait App {
 
     /// Records what was no request.
     fn malformed(&self, malformed: Malformed);
+
+    /// What a connection of HTTP/2 with the client may hold.
+    fn http2(&self) -> Http2 {
+        Http2::default()
+    }
 }
 
 /// An answer of our own.
@@ -113,7 +118,7 @@ async fn refuse(head: &RequestHead, refused: &Refused, answer: &mut impl AnswerO
 /// When the pod has too many: what it does with them is bounded, so that other pods get their turn.
 pub(super) fn enter(context: &Context, pod: &Arc<LocalPod>) -> Result<Place, Refused> {
     pod.request(context.options.requests_per_pod).ok_or_else(|| {
-        count(&context.counters.limited);
+        count(&context.counters.limited_requests);
         let words = "the pod has too many requests at a time";
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::LimitReached, words)
     })

@@ -18,7 +18,10 @@ use super::{
     message::{Framing, RequestHead, Version},
     parse::Malformed,
 };
-use crate::{flows::record::Reason, proxy::outcome::Outcome};
+use crate::{
+    flows::record::Reason,
+    proxy::{outcome::Outcome, pod::Http2},
+};
 
 /// What a request came to, for its record.
 pub(super) struct Done<'a> {
@@ -48,6 +51,10 @@ pub(super) trait Handler {
     fn done(&self, judged: Self::Judged, done: Done<'_>);
     /// Records what was no request.
     fn malformed(&self, malformed: Malformed);
+    /// What a connection of HTTP/2 with the client or the server may hold.
+    fn http2(&self) -> Http2 {
+        Http2::default()
+    }
 }
 
 /// One client's server.
@@ -85,7 +92,7 @@ impl<'a, H: Handler> Direct<'a, H> {
         {
             return Ok((Link::H2(shared.insert(ready).clone()), true));
         }
-        let made = http2::connect(*self.server().await?).await.map_err(|error| {
+        let made = http2::connect(*self.server().await?, self.handler.http2()).await.map_err(|error| {
             let words = format!("the server speaks no HTTP/2: {error}");
             Refused::new(StatusCode::BAD_GATEWAY, Reason::UpstreamRefused, words)
         })?;
@@ -145,6 +152,10 @@ impl<H: Handler> App for Direct<'_, H> {
 
     fn malformed(&self, malformed: Malformed) {
         self.handler.malformed(malformed);
+    }
+
+    fn http2(&self) -> Http2 {
+        self.handler.http2()
     }
 }
 

@@ -31,12 +31,12 @@ use super::{
     parse::Malformed,
     serve::{Ends, Served},
 };
+use crate::{proxy::pod::Http2, turns};
 
 /// Streams of one client at a time.
 const STREAMS: u32 = 256;
-/// What a stream, and all of a connection, may have on its way to us.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Streams whose requests, or whose answers, leave together.
+const TOGETHER: usize = 8;
 /// Bytes of a stream that wait for the peer's window.
 const SEND_BUFFER: usize = 256 * 1024;
 
@@ -46,11 +46,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let held = app.http2();
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(held.windows.stream)
+        .initial_connection_window_size(held.windows.connection)
         .max_header_list_size(super::parse::HEAD as u32)
         .max_send_buffer_size(SEND_BUFFER);
     let mut connection: Connection<_, Bytes> = match builder.handshake(Guarded::new(Duplex(client))).await {
@@ -59,14 +60,34 @@ where
     };
     let mut streams = FuturesUnordered::new();
     let mut ending = false;
+    let mut taken = 0;
     loop {
+        // Several streams first: what they have to say then leaves at once, and not in a write for each. Not all of
+        // them: the next one on their way can begin meanwhile.
+        let accepted = poll_fn(|cx| {
+            let mut ended = 0;
+            while ended < TOGETHER && matches!(streams.poll_next_unpin(cx), Poll::Ready(Some(()))) {
+                ended += 1;
+            }
+            if ended == TOGETHER || taken == TOGETHER {
+                cx.waker().wake_by_ref();
+            }
+            if taken == TOGETHER {
+                taken = 0;
+                return Poll::Pending;
+            }
+            connection.poll_accept(cx)
+        });
         tokio::select! {
-            accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => streams.push(one(request, respond, app)),
+            biased;
+            accepted = accepted => match accepted {
+                Some(Ok((request, respond))) => {
+                    taken += 1;
+                    streams.push(one(request, respond, app));
+                }
                 Some(Err(error)) => return broken(&error),
                 None => return Served::Clean,
             },
-            Some(()) = streams.next() => {}
             () = ends.wait(), if !ending => {
                 ending = true;
                 // GOAWAY; streams that are under way come to their end.
@@ -231,11 +252,11 @@ impl AnswerOut for Answer {
 }
 
 /// Makes a connection to a server that speaks HTTP/2. A task of its own moves its bytes, until it breaks or nobody has
-/// a handle or a stream of it any more.
+/// a handle or a stream of it any more. It may hold what `held` says.
 ///
 /// # Errors
 /// When the server does not speak it.
-pub(super) async fn connect<R, W>(server: End<R, W>) -> Result<SendRequest<Bytes>, h2::Error>
+pub(super) async fn connect<R, W>(server: End<R, W>, held: Http2) -> Result<SendRequest<Bytes>, h2::Error>
 where
     R: AsyncRead + Unpin + 'static,
     W: AsyncWrite + Unpin + 'static,
@@ -243,14 +264,15 @@ where
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(held.windows.stream)
+        .initial_connection_window_size(held.windows.connection)
         .max_header_list_size(super::parse::HEAD as u32)
         .max_send_buffer_size(SEND_BUFFER);
     let (requests, connection) = builder.handshake(Owned(server)).await?;
-    tokio::task::spawn_local(async move {
+    turns::spawn(async move {
         // What went wrong, each stream learns for itself.
         let _ = connection.await;
+        drop(held);
     });
     Ok(requests)
 }

@@ -40,7 +40,7 @@ use crate::{
         dial,
         live::Carried,
         outcome::Outcome,
-        pod::{LocalPod, Place},
+        pod::{Http2, LocalPod, Place},
     },
     traffic::{LimitBy, Limiter, SourceKey},
     tunnel::Stream,
@@ -347,5 +347,9 @@ impl Handler for Inbound<'_> {
 
     fn malformed(&self, malformed: Malformed) {
         self.worker.context.recorder.record(record::of_malformed(&self.record, malformed));
+    }
+
+    fn http2(&self) -> Http2 {
+        self.pod.http2()
     }
 }

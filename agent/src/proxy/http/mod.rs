@@ -16,6 +16,7 @@ mod h1;
 mod h2;
 pub(super) mod inbound;
 mod io;
+mod kept;
 mod limits;
 mod link;
 mod message;

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use crate::tunnel::buffers::{CHUNK, FRAME};
+use crate::tunnel::{
+    Windows,
+    buffers::{CHUNK, FRAME},
+};
 
 /// Bytes of one stream that HTTP/2 may hold before they are encrypted.
 const SEND_BUFFER: usize = 4 * CHUNK;
@@ -26,10 +29,8 @@ pub struct ServerOptions {
     pub streams_per_session: u32,
     /// Largest header block, in bytes as RFC 9113 §6.5.2 counts them.
     pub headers: u32,
-    /// Bytes that one stream may receive ahead of its application.
-    pub stream_window: u32,
-    /// Bytes that one session may receive ahead of its applications; bounds its memory.
-    pub connection_window: u32,
+    /// What one session may receive ahead of its applications.
+    pub windows: Windows,
     /// Largest frame that is taken.
     pub frame: u32,
 }
@@ -44,8 +45,7 @@ impl Default for ServerOptions {
             drain: Duration::from_secs(30),
             streams_per_session: 1024,
             headers: 16 * 1024,
-            stream_window: 1024 * 1024,
-            connection_window: 16 * 1024 * 1024,
+            windows: Windows::of_nth(0),
             frame: FRAME,
         }
     }
@@ -57,8 +57,8 @@ impl ServerOptions {
         builder
             .max_concurrent_streams(self.streams_per_session)
             .max_header_list_size(self.headers)
-            .initial_window_size(self.stream_window)
-            .initial_connection_window_size(self.connection_window)
+            .initial_window_size(self.windows.stream)
+            .initial_connection_window_size(self.windows.connection)
             .max_frame_size(self.frame)
             .max_send_buffer_size(SEND_BUFFER);
         builder

@@ -29,19 +29,19 @@ use crate::{
     proxy::{context::Worker, pod::LocalPod},
     state::{Snapshot, routes::Destination},
     traffic::{Outcome, PickContext},
+    turns,
 };
 
-/// Copies of one worker at a time; more are left out.
-const MOST: usize = 1024;
+/// Copies of one pod's requests at a time; more are left out.
+const MOST: u32 = 256;
 /// Pieces of a body by which a copy may be behind.
-const BEHIND: usize = 64;
+const BEHIND: usize = 16;
 /// For how long a copy may take.
 const TIME: Duration = Duration::from_secs(30);
 
 /// What one worker has of them.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Mirrors {
-    live: Cell<usize>,
     /// Copies that a bound left out, or gave up.
     lost: Cell<u64>,
 }
@@ -101,11 +101,10 @@ pub(super) fn tap<B: BodyIn>(
     let mut taps = Vec::new();
     let worker = outbound.worker;
     for destination in destinations {
-        if worker.mirrors.live.get() >= MOST {
+        let Some(place) = outbound.pod.mirror(MOST) else {
             worker.mirrors.lose();
             continue;
-        }
-        worker.mirrors.live.set(worker.mirrors.live.get() + 1);
+        };
         let (tap, pieces) = mpsc::channel(BEHIND);
         if head.framing != Framing::Empty {
             taps.push(tap);
@@ -118,12 +117,12 @@ pub(super) fn tap<B: BodyIn>(
             destination,
             head: head.clone(),
         };
-        tokio::task::spawn_local(async move {
+        turns::spawn(async move {
+            let _place = place;
             let sent = timeout(TIME, copy.send(pieces)).await;
             if sent != Ok(true) {
                 copy.worker.mirrors.lose();
             }
-            copy.worker.mirrors.live.set(copy.worker.mirrors.live.get() - 1);
         });
     }
     Tapped { inner: body, taps, worker: worker.clone() }

@@ -28,9 +28,10 @@ use tokio::{
 use self::{target::Target, tries::Tries, view::View};
 use super::{
     app::{App, Concluded, Refused, conclude, enter},
-    exchange::{AnswerOut, BodyIn, Failure, Kept, Progress, Relayed},
+    exchange::{AnswerOut, BodyIn, Failure, Progress, Relayed},
     forward::Client,
     io::{End, Reader, Writer},
+    kept::Kept,
     link::Server,
     message::RequestHead,
     parse::Malformed,
@@ -47,7 +48,7 @@ use crate::{
         context::Worker,
         live::Carried,
         outcome::{self, Outcome},
-        pod::LocalPod,
+        pod::{Http2, LocalPod},
         report,
     },
     state::{
@@ -55,6 +56,7 @@ use crate::{
         routes::{self, RequestUrl, RequestView, RuleRef, Scheme},
     },
     traffic::{Retry, RouteRetry},
+    turns,
 };
 
 pub(in crate::proxy) use self::{balancers::Balancers, mirrors::Mirrors, upstreams::Upstreams};
@@ -148,7 +150,7 @@ impl<'a> Outbound<'a> {
             Ok(Some(protocol @ (Protocol::Http1 | Protocol::Http2))) => {
                 // Where the request goes is the route's to say.
                 if let Some(server) = server {
-                    tokio::task::spawn_local(server.close());
+                    turns::spawn(server.close());
                 }
                 let (served, protocol) = serve(protocol, client, self, &self.ends).await;
                 let outcome = match served {
@@ -304,7 +306,7 @@ impl<'a> Outbound<'a> {
             filters: &chain,
             cors: &seen.cors,
         };
-        let mut body = Kept::new(&mut body, retry.map_or(0, |retry| retry.max_body));
+        let mut body = Kept::new(&mut body, retry.map_or(0, |retry| retry.max_body), self.pod.room());
         let (carried, tried) = tries.run(head, (&mut body, answer), progress).await;
         seen.retries = tried.retries;
         if let Some(target) = tried.target {
@@ -381,5 +383,9 @@ impl App for Outbound<'_> {
 
     fn malformed(&self, malformed: Malformed) {
         self.worker.context.recorder.record(record::of_malformed(&self.record, malformed));
+    }
+
+    fn http2(&self) -> Http2 {
+        self.pod.http2()
     }
 }

@@ -11,7 +11,8 @@ use super::{
     super::{
         app::Refused,
         direct::may_repeat,
-        exchange::{AnswerOut, BodyIn, Failure, Kept, Look, Progress, Relayed, grpc_status},
+        exchange::{AnswerOut, BodyIn, Failure, Look, Progress, Relayed, grpc_status},
+        kept::Kept,
         message::{Framing, RequestHead, ResponseHead, Version},
     },
     Outbound, Target, filters,

@@ -31,6 +31,7 @@ use crate::{
     proxy::{context::Worker, dial, outbound, pod::LocalPod},
     traffic::{Bound, Breaker, Permit},
     tunnel::{PoolKey, TUNNEL_PORT, TunnelError},
+    turns,
 };
 
 /// Connections that stay idle for one pod and endpoint; of all, to all.
@@ -169,7 +170,7 @@ impl Upstreams {
             let link = Link::H1(Box::new(server));
             return Ok(Ok(Lent { link, reused: false, key, made, shared: None }));
         }
-        let requests = match http2::connect(server).await {
+        let requests = match http2::connect(server, pod.http2()).await {
             Ok(requests) => requests,
             Err(error) => return Ok(Err(http2::failed(error))),
         };
@@ -213,7 +214,7 @@ impl Upstreams {
         });
         self.count.set(self.count.get() - going.len());
         for idle in going {
-            tokio::task::spawn_local(idle.server.close());
+            turns::spawn(idle.server.close());
         }
         self.making.borrow_mut().retain(|_, turn| Rc::strong_count(turn) > 1);
         self.shared.borrow_mut().retain(|_, shared| {

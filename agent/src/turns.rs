@@ -1,0 +1,379 @@
+//! Shares a worker's processor out over those it works for: who wants more than a quota waits until all others who are
+//! ready have run, and the network has been asked.
+//!
+//! Entry points: [`Share::spawn`] for a task on somebody's account, [`spawn`] and [`inherit`] for what such a task
+//! spawns, [`rounds`], which each worker must run. A share of its own costs a workload that is alone nothing but two
+//! looks at the clock for each poll. Knows nothing of workloads and connections.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use tokio::task::{JoinHandle, spawn_local, yield_now};
+
+/// Time of the processor that a share has in a round.
+const QUOTA: Duration = Duration::from_micros(200);
+/// Most rounds that a share sits out for what it took at once.
+const MOST_DEBT: u32 = 16;
+
+thread_local! {
+    static HERE: Here = Here::default();
+}
+
+/// What the tasks of one thread have in common.
+#[derive(Default)]
+struct Here {
+    round: Cell<u64>,
+    /// Polls on any account.
+    polls: Cell<u64>,
+    held: Cell<u64>,
+    /// On whose account the task runs that is being polled.
+    current: RefCell<Option<Rc<Share>>>,
+    /// Who waits for the next round.
+    waiting: RefCell<Vec<Rc<Share>>>,
+    rounds: RefCell<Option<Waker>>,
+}
+
+/// Somebody's account on one thread. The tasks that run on it take turns in the order in which they became ready.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// Time taken and not yet made up for by a round.
+    spent: Cell<Duration>,
+    /// The round up to which it was made up for.
+    round: Cell<u64>,
+    /// Ready tasks that wait, each with its number.
+    queue: RefCell<VecDeque<(u64, Waker)>>,
+    /// The number of the task whose turn it is, though it has not run yet; 0 for none.
+    called: Cell<u64>,
+    last_number: Cell<u64>,
+    /// Whether it waits for the next round.
+    waits: Cell<bool>,
+    taken: Cell<Duration>,
+}
+
+impl Share {
+    /// Runs a task on this account, on this thread's `LocalSet`.
+    pub fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+        spawn_local(Metered { task: Box::pin(task), share: self.clone(), number: 0 })
+    }
+
+    /// All the time that was taken on this account.
+    pub fn taken(&self) -> Duration {
+        self.taken.get()
+    }
+
+    fn has_left(&self) -> bool {
+        let now = HERE.with(|here| here.round.get());
+        let passed = now - self.round.replace(now);
+        if passed > 0 {
+            let passed = u32::try_from(passed).unwrap_or(u32::MAX).min(MOST_DEBT);
+            self.spent.set(self.spent.get().saturating_sub(QUOTA * passed));
+        }
+        self.spent.get() < QUOTA
+    }
+
+    /// Whether a ready task may run; otherwise it is woken when it may. `number` is its place in the queue, 0 for none.
+    fn admits(self: &Rc<Self>, number: &mut u64, cx: &Context<'_>) -> bool {
+        if *number != 0 {
+            let called = self.called.get() == *number;
+            if called {
+                self.called.set(0);
+                *number = 0;
+            }
+            return called;
+        }
+        if self.called.get() == 0 && self.queue.borrow().is_empty() && self.has_left() {
+            return true;
+        }
+        *number = self.last_number.get() + 1;
+        self.last_number.set(*number);
+        HERE.with(|here| here.held.set(here.held.get() + 1));
+        self.queue.borrow_mut().push_back((*number, cx.waker().clone()));
+        self.go_on();
+        false
+    }
+
+    /// Calls the next task, now or in the next round.
+    fn go_on(self: &Rc<Self>) {
+        if self.called.get() != 0 || self.queue.borrow().is_empty() {
+            return;
+        }
+        if !self.has_left() {
+            self.wait();
+            return;
+        }
+        let next = self.queue.borrow_mut().pop_front();
+        if let Some((number, waker)) = next {
+            self.called.set(number);
+            waker.wake();
+        }
+    }
+
+    fn wait(self: &Rc<Self>) {
+        if self.waits.replace(true) {
+            return;
+        }
+        HERE.with(|here| {
+            here.waiting.borrow_mut().push(self.clone());
+            if let Some(waker) = here.rounds.take() {
+                waker.wake();
+            }
+        });
+    }
+
+    fn spend(self: &Rc<Self>, time: Duration) {
+        self.taken.set(self.taken.get() + time);
+        self.spent.set((self.spent.get() + time).min(QUOTA * MOST_DEBT));
+        self.go_on();
+    }
+
+    /// A task is gone that had this number.
+    fn leave(self: &Rc<Self>, number: u64) {
+        if self.called.get() == number {
+            self.called.set(0);
+        } else {
+            self.queue.borrow_mut().retain(|(other, _)| *other != number);
+        }
+        self.go_on();
+    }
+}
+
+/// Runs a task on the account of the one that is being polled; on nobody's when that is on nobody's.
+pub fn spawn(task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    match current() {
+        Some(share) => share.spawn(task),
+        None => spawn_local(task),
+    }
+}
+
+/// `task`, on the account of the one that is being polled, for who spawns it in a way of its own.
+pub fn inherit(task: impl Future<Output = ()> + 'static) -> Pin<Box<dyn Future<Output = ()>>> {
+    match current() {
+        Some(share) => Box::pin(Metered { task: Box::pin(task), share, number: 0 }),
+        None => Box::pin(task),
+    }
+}
+
+/// How often a task of this thread was ready and had to wait for others.
+pub fn held() -> u64 {
+    HERE.with(|here| here.held.get())
+}
+
+fn current() -> Option<Rc<Share>> {
+    HERE.with(|here| here.current.borrow().clone())
+}
+
+/// Begins a round whenever somebody waits for one, after all that is ready. One of these must run on each thread.
+pub async fn rounds() {
+    loop {
+        poll_fn(|cx| {
+            HERE.with(|here| {
+                if !here.waiting.borrow().is_empty() {
+                    return Poll::Ready(());
+                }
+                here.rounds.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+        })
+        .await;
+        let polls = || HERE.with(|here| here.polls.get());
+        let before = polls();
+        // The runtime resumes it when nobody else is ready and the network has been asked who is.
+        yield_now().await;
+        if polls() == before {
+            idle();
+        }
+        let waiting = HERE.with(|here| {
+            here.round.set(here.round.get() + 1);
+            here.waiting.take()
+        });
+        for share in waiting {
+            share.waits.set(false);
+            share.go_on();
+        }
+    }
+}
+
+/// Nobody else has anything to do: nobody was kept from anything, so nobody has debts.
+pub fn idle() {
+    HERE.with(|here| here.round.set(here.round.get() + u64::from(MOST_DEBT)));
+}
+
+/// A task on somebody's account.
+struct Metered {
+    task: Pin<Box<dyn Future<Output = ()>>>,
+    share: Rc<Share>,
+    /// Its number in the queue; 0 when it is not in it.
+    number: u64,
+}
+
+impl Future for Metered {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { task, share, number } = &mut *self;
+        if !share.admits(number, cx) {
+            return Poll::Pending;
+        }
+        let _running = Running::begin(share);
+        task.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            self.share.leave(self.number);
+        }
+    }
+}
+
+/// A poll on somebody's account, however it ends.
+struct Running {
+    share: Rc<Share>,
+    outer: Option<Rc<Share>>,
+    began: Instant,
+}
+
+impl Running {
+    fn begin(share: &Rc<Share>) -> Self {
+        let outer = HERE.with(|here| {
+            here.polls.set(here.polls.get() + 1);
+            here.current.replace(Some(share.clone()))
+        });
+        Self { share: share.clone(), outer, began: Instant::now() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let time = self.began.elapsed();
+        HERE.with(|here| here.current.replace(self.outer.take()));
+        self.share.spend(time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{runtime::Builder, task::LocalSet};
+
+    use super::*;
+
+    fn on_a_thread(test: impl Future<Output = ()>) {
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(idle).build();
+        LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            let rounds = spawn_local(rounds());
+            test.await;
+            rounds.abort();
+        });
+    }
+
+    /// Takes `time` of the processor.
+    fn work(time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// A task that is ready again as soon as it has run, `times` times, and says so each time.
+    async fn busy(name: &'static str, times: usize, log: Rc<RefCell<Vec<&'static str>>>) {
+        for _ in 0..times {
+            work(QUOTA / 2);
+            log.borrow_mut().push(name);
+            // Not by yield_now, which waits for all others by itself.
+            let mut ready = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut ready, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    #[test]
+    fn who_has_many_tasks_gets_no_more_than_who_has_one() {
+        on_a_thread(async {
+            let log = Rc::new(RefCell::new(Vec::new()));
+            let (many, one) = (Rc::new(Share::default()), Rc::new(Share::default()));
+            let crowd: Vec<_> = (0..20).map(|_| many.spawn(busy("many", 20, log.clone()))).collect();
+            one.spawn(busy("one", 20, log.clone())).await.expect("an end");
+            let before = log.borrow().iter().filter(|name| **name == "many").count();
+            for task in crowd {
+                task.await.expect("an end");
+            }
+            assert_eq!(log.borrow().len(), 21 * 20);
+            // 20 turns of one task beside 20 of the others'; by tasks it would be 400. A clock that is stopped in the
+            // middle of a turn makes it a few less or more.
+            assert!((5..=80).contains(&before), "{before}");
+            assert!(held() > 0 && many.taken() >= QUOTA / 2 * 400);
+        });
+    }
+
+    #[test]
+    fn tasks_of_one_account_run_in_the_order_in_which_they_became_ready() {
+        on_a_thread(async {
+            let log = Rc::new(RefCell::new(Vec::new()));
+            let share = Rc::new(Share::default());
+            let tasks = ["a", "b", "c", "d"].map(|name| share.spawn(busy(name, 3, log.clone())));
+            for task in tasks {
+                task.await.expect("an end");
+            }
+            assert_eq!(log.borrow().join(""), "abcdabcdabcd");
+        });
+    }
+
+    #[test]
+    fn a_task_that_goes_while_it_waits_or_is_called_holds_nobody_up() {
+        on_a_thread(async {
+            let log = Rc::new(RefCell::new(Vec::new()));
+            let share = Rc::new(Share::default());
+            let tasks: Vec<_> = (0..30).map(|_| share.spawn(busy("x", 3, log.clone()))).collect();
+            yield_now().await;
+            for task in tasks.iter().step_by(2) {
+                task.abort();
+                yield_now().await;
+            }
+            for task in tasks.into_iter().skip(1).step_by(2) {
+                task.await.expect("an end");
+            }
+            assert!(share.queue.borrow().is_empty() && share.called.get() == 0);
+        });
+    }
+
+    #[test]
+    fn what_a_task_spawns_is_on_its_account() {
+        on_a_thread(async {
+            let share = Rc::new(Share::default());
+            share
+                .spawn(async {
+                    spawn(async { work(QUOTA) }).await.expect("an end");
+                    spawn_local(inherit(async { work(QUOTA) })).await.expect("an end");
+                })
+                .await
+                .expect("an end");
+            assert!(share.taken() >= QUOTA * 2, "{:?}", share.taken());
+            assert!(current().is_none());
+        });
+    }
+
+    #[test]
+    fn a_debt_is_forgiven_when_nobody_else_has_anything_to_do() {
+        on_a_thread(async {
+            let share = Rc::new(Share::default());
+            share.spawn(async { work(QUOTA * 20) }).await.expect("an end");
+            assert!(!share.has_left());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(share.has_left());
+        });
+    }
+}

@@ -69,7 +69,7 @@ pub struct AgentArgs {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_requests: u32,
     /// Flow records to keep, in 288 bytes each; fewer where most of them have nothing in common
-    #[arg(long, env = "WEIR_FLOWS_CAPACITY", value_name = "N", default_value_t = 32_768,
+    #[arg(long, env = "WEIR_FLOWS_CAPACITY", value_name = "N", default_value_t = 16_384,
           value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub flows_capacity: u32,
     /// Keep the records of 1 in N requests that were forwarded as usual; all are counted, and those that were denied, that

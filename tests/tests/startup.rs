@@ -57,7 +57,7 @@ fn a_place_where_no_bpf_file_system_can_be_mounted() -> Result<()> {
 fn a_metrics_port_that_is_taken() -> Result<()> {
     let topology = Topology::with_nodes(1)?;
     let node = topology.node("a");
-    let listen = "import socket, time\ns = socket.create_server(('127.0.0.1', 15020))\nprint('listening')\ntime.sleep(60)";
+    let listen = "import signal, socket\ns = socket.create_server(('127.0.0.1', 15020))\nprint('listening')\nsignal.pause()";
     let mut taken = node.spawn(python(listen, [""; 0]))?;
     taken.wait_line("the listener", |line| line.starts_with("listening").then_some(()))?;
     has(&fails(node.agent())?, &["127.0.0.1:15020", "in use", "--metrics"]);

@@ -122,11 +122,16 @@ pub(crate) fn route(name: &str, rules: Value) -> Manifest {
 
 /// [`route`], in another namespace.
 pub(crate) fn route_in(namespace: &str, name: &str, rules: Value) -> Manifest {
+    route_of("pay", namespace, name, rules)
+}
+
+/// [`route_in`], on another Service of the shop.
+pub(crate) fn route_of(service: &str, namespace: &str, name: &str, rules: Value) -> Manifest {
     Manifest::object(json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
         "metadata": {"namespace": namespace, "name": name},
         "spec": {
-            "parentRefs": [{"group": "", "kind": "Service", "name": "pay", "namespace": "shop"}],
+            "parentRefs": [{"group": "", "kind": "Service", "name": service, "namespace": "shop"}],
             "rules": rules,
         },
     }))

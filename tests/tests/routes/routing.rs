@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use weir_tests::{Manifest, eventually};
 
-use super::{Shop, address, ask, route, route_in, to};
+use super::{Shop, address, ask, route, route_in, route_of, to};
 
 #[test]
 fn requests_are_balanced_one_by_one_over_the_endpoints_of_a_service_without_a_route() -> Result<()> {
@@ -273,6 +273,24 @@ fn a_server_of_http_1_0_that_listens_on_one_family_answers_as_any_other() -> Res
     eventually("the Service to be known", || Ok((status()? == 200).then_some(())))?;
     for _ in 0..10 {
         assert_eq!(status()?, 200);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_service_with_no_endpoint_in_the_mesh_is_routed_too() -> Result<()> {
+    let shop = Shop::new(&[])?;
+    // `front` has nobody behind it, `outside` somebody whom the mesh does not know; neither says what it speaks.
+    let fronts = [("front", "10.96.0.30", &[][..]), ("outside", "10.96.0.31", &[&shop.stage.plain])];
+    for (name, address, pods) in fronts {
+        let service = Manifest::service("shop", name, &[address.parse()?]);
+        shop.put(&service.port("web", super::PORT, super::TARGET))?;
+        for slice in Manifest::endpoint_slices("shop", name, ("web", super::TARGET), pods) {
+            shop.put(&slice)?;
+        }
+        shop.put(&route_of(name, "shop", name, json!([{"backendRefs": [to("pay-v2")]}])))?;
+        let to = std::net::SocketAddr::new(address.parse()?, super::PORT);
+        eventually(name, || Ok((ask(&shop.stage.client, to, "/", &[])?.name() == "far").then_some(())))?;
     }
     Ok(())
 }

@@ -30,7 +30,9 @@ use tokio::{
 use weir_agent::{
     identity::{Credentials, Identity, TrustDomain},
     proxy::copy::{Counters, Ended, plain, reset, through_tunnel},
-    tunnel::{ConnectRequest, Incoming, Pool, PoolKey, PoolOptions, ServerOptions, TlsConfigs, serve},
+    tunnel::{
+        ConnectRequest, Incoming, Pool, PoolKey, PoolOptions, ServerOptions, TlsConfigs, Windows, serve,
+    },
 };
 
 fn main() -> anyhow::Result<()> {
@@ -101,8 +103,8 @@ async fn client(
     tunnel: SocketAddr,
 ) -> anyhow::Result<()> {
     let mut options = PoolOptions::default();
-    options.stream_window = window(options.stream_window)?;
-    options.connection_window = options.stream_window * 16;
+    let stream = window(options.windows.stream)?;
+    options.windows = Windows { stream, connection: stream * 16 };
     let pool = Rc::new(Pool::new(options));
     let key = Rc::new(PoolKey {
         source: credentials.identity.clone(),
@@ -137,8 +139,8 @@ async fn server(
 ) -> anyhow::Result<()> {
     let config = TlsConfigs::default().server(&credentials)?;
     let mut options = ServerOptions::default();
-    options.stream_window = window(options.stream_window)?;
-    options.connection_window = options.stream_window * 16;
+    let stream = window(options.windows.stream)?;
+    options.windows = Windows { stream, connection: stream * 16 };
     loop {
         let (socket, _) = listener.accept().await?;
         let (config, options) = (config.clone(), options.clone());

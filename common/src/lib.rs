@@ -5,89 +5,19 @@
 //! [`ABI`], which names the directory the maps are pinned in. Ports are in host order throughout.
 #![no_std]
 
+mod address;
+mod events;
 #[cfg(feature = "user")]
 mod user;
 
-/// Version of everything in this file; part of the pin path.
+pub use address::{Address, MAPPED};
+pub use events::{Event, counter, event};
+
+/// Version of everything in this crate; part of the pin path.
 pub const ABI: u32 = 1;
 
 /// The port of the tunnel (HBONE) as seen inside a pod's network namespace.
 pub const TUNNEL_PORT: u16 = 15008;
-
-/// An IPv6 address, or an IPv4 address in IPv6-mapped form, as four words in network byte order.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Address {
-    /// The 16 octets, four to a word, each word as it lies in memory.
-    pub words: [u32; 4],
-}
-
-/// The third word of an IPv6-mapped IPv4 address.
-pub const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
-
-impl Address {
-    /// An IPv4 address whose octets lie in memory as those of `word`.
-    #[inline(always)]
-    pub const fn v4(word: u32) -> Self {
-        Self { words: [0, 0, MAPPED, word] }
-    }
-
-    /// The address with these octets, IPv4 in mapped form.
-    pub const fn from_octets(o: [u8; 16]) -> Self {
-        Self {
-            words: [
-                u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
-                u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
-                u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
-                u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
-            ],
-        }
-    }
-
-    /// The octets, IPv4 in mapped form.
-    pub const fn octets(self) -> [u8; 16] {
-        let (a, b) = (self.words[0].to_ne_bytes(), self.words[1].to_ne_bytes());
-        let (c, d) = (self.words[2].to_ne_bytes(), self.words[3].to_ne_bytes());
-        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
-    }
-
-    /// Whether this is an IPv4 address in mapped form.
-    #[inline(always)]
-    pub const fn is_v4(&self) -> bool {
-        self.words[0] == 0 && self.words[1] == 0 && self.words[2] == MAPPED
-    }
-
-    /// Whether this is 127.0.0.0/8 or `::1`.
-    #[inline(always)]
-    pub const fn is_loopback(&self) -> bool {
-        if self.is_v4() {
-            self.words[3].to_ne_bytes()[0] == 127
-        } else {
-            self.words[0] == 0
-                && self.words[1] == 0
-                && self.words[2] == 0
-                && self.words[3] == u32::from_ne_bytes([0, 0, 0, 1])
-        }
-    }
-
-    /// Whether this is 0.0.0.0 or `::`, which connect(2) takes for loopback.
-    #[inline(always)]
-    pub const fn is_unspecified(&self) -> bool {
-        self.words[0] == 0
-            && self.words[1] == 0
-            && (self.words[2] == 0 || self.words[2] == MAPPED)
-            && self.words[3] == 0
-    }
-
-    /// Whether both are the same address; word by word, which the verifier follows.
-    #[inline(always)]
-    pub const fn same(&self, other: &Self) -> bool {
-        self.words[0] == other.words[0]
-            && self.words[1] == other.words[1]
-            && self.words[2] == other.words[2]
-            && self.words[3] == other.words[3]
-    }
-}
 
 /// The one entry of `CONFIG`.
 #[repr(C)]
@@ -387,109 +317,6 @@ pub struct Voucher {
     pub generation: u32,
     /// Zero.
     pub pad: u32,
-}
-
-/// What the kernel tells the agent through `EVENTS`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Event {
-    /// CLOCK_MONOTONIC, in nanoseconds.
-    pub time_ns: u64,
-    /// Cookie of the namespace that it happened in.
-    pub netns: u64,
-    /// [`Connection::started_ns`].
-    pub started_ns: u64,
-    /// [`Connection::established_ns`].
-    pub established_ns: u64,
-    /// Payload bytes that the peer acknowledged.
-    pub bytes_sent: u64,
-    /// Payload bytes that came.
-    pub bytes_received: u64,
-    /// The address in this namespace.
-    pub local: Address,
-    /// The peer's address.
-    pub remote: Address,
-    /// [`Connection::original`].
-    pub original: Address,
-    /// The port in this namespace.
-    pub local_port: u16,
-    /// The peer's port.
-    pub remote_port: u16,
-    /// [`Connection::original_port`].
-    pub original_port: u16,
-    /// One of [`event`].
-    pub kind: u16,
-    /// Smoothed round-trip time, in microseconds.
-    pub rtt_us: u32,
-    /// Segments sent again.
-    pub retransmits: u32,
-    /// The generation in force.
-    pub generation: u32,
-    /// TCP state before, of a closed connection (`include/net/tcp_states.h`).
-    pub old_state: u32,
-}
-
-/// What an [`Event`] is about.
-pub mod event {
-    /// A direct connection ended; seen at its source.
-    pub const CLOSED_DIRECT: u16 = 1;
-    /// A connection that the mesh left alone ended; seen at its source.
-    pub const CLOSED_PASSED: u16 = 2;
-    /// A connection that an application took in ended; seen at its destination.
-    pub const CLOSED_INBOUND: u16 = 3;
-    /// The same, of a direct connection that its source's hook vouched for.
-    pub const CLOSED_VOUCHED: u16 = 10;
-    /// A redirected connection found no agent.
-    pub const AGENT_UNAVAILABLE: u16 = 4;
-    /// connect(2) refused by a verdict.
-    pub const DENIED: u16 = 5;
-    /// connect(2) refused: the socket is bound to a device.
-    pub const BOUND_TO_DEVICE: u16 = 6;
-    /// A plaintext SYN refused by a verdict.
-    pub const DENIED_INBOUND: u16 = 7;
-    /// A plaintext SYN to a strict workload refused.
-    pub const PLAINTEXT_REFUSED: u16 = 8;
-    /// connect(2) refused: the service has no backends.
-    pub const NO_BACKENDS: u16 = 9;
-}
-
-/// Indices of `COUNTERS`.
-pub mod counter {
-    /// Events that found the ring full.
-    pub const EVENTS_LOST: u32 = 0;
-    /// Connections pointed at the agent.
-    pub const REDIRECTED: u32 = 1;
-    /// Connections let through directly to a pod of this node.
-    pub const DIRECT: u32 = 2;
-    /// Connections refused by a verdict.
-    pub const DENIED: u32 = 3;
-    /// Sockets for which no storage could be had; their connections were refused.
-    pub const STORAGE_FAILED: u32 = 4;
-    /// Accepted sockets whose redirection was not found.
-    pub const ORIGIN_LOST: u32 = 5;
-    /// SYNs that found no listener of the agent.
-    pub const NO_LISTENER: u32 = 6;
-    /// Connections let through because no agent was there (`--when-down open`).
-    pub const OPENED: u32 = 7;
-    /// Direct SYNs for which no hook had vouched.
-    pub const NOT_VOUCHED: u32 = 8;
-    /// Listening ports that the map had no room for.
-    pub const LISTENING_FULL: u32 = 9;
-    /// How many there are.
-    pub const COUNT: u32 = 10;
-    /// Their names, by index.
-    pub const NAMES: [&str; COUNT as usize] = [
-        "events_lost",
-        "redirected",
-        "direct",
-        "denied",
-        "storage_failed",
-        "origin_lost",
-        "no_listener",
-        "opened",
-        "not_vouched",
-        "listening_full",
-    ];
 }
 
 macro_rules! sizes {

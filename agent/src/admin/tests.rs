@@ -1,3 +1,5 @@
+//! The admin API over a real socket: what it answers, to whom, and what it refuses.
+
 use std::path::{Path, PathBuf};
 
 use tokio::{

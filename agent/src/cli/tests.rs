@@ -1,3 +1,5 @@
+//! Exit statuses, and readers that go away.
+
 use super::*;
 
 fn code(outcome: Outcome) -> String {

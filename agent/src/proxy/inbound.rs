@@ -3,6 +3,8 @@
 //!
 //! Entry points: [`tunnel`] for a session, [`plaintext`] for a connection.
 
+mod records;
+
 use std::{
     cell::Cell,
     net::SocketAddr,
@@ -23,7 +25,6 @@ use super::{
     live::{Guard, Subject},
     outcome::{self, Outcome},
     pod::LocalPod,
-    report,
 };
 use crate::{
     addr::{ClientAddr, EndpointAddr},
@@ -39,6 +40,7 @@ use crate::{
         serve as serve_tunnel,
     },
 };
+use records::{begin, close, finish, own, stranger};
 
 /// How long the sessions of a pod that is no longer captured have to end. Its namespace may have been cut
 /// off from everyone, and is not held until somebody answers.
@@ -371,67 +373,4 @@ fn denied(decision: &Decision) -> Box<(Outcome, Refusal)> {
 fn unavailable(words: &str) -> Box<(Outcome, Refusal)> {
     let refusal = Refusal::new(RefusalStatus::Unavailable, Reason::UpstreamUnreachable.word());
     Box::new((Outcome::failed(Reason::UpstreamUnreachable, words), refusal))
-}
-
-fn begin(
-    context: &Context,
-    snapshot: &Snapshot,
-    pod: &LocalPod,
-    source: Option<&Identity>,
-    peer: ClientAddr,
-    authority: EndpointAddr,
-    path: Path,
-) -> FlowRecord {
-    let known = snapshot.workload_by_address(peer.ip());
-    let from = match (source, known) {
-        // The certificate says who it is; the address says which of that identity's pods.
-        (Some(identity), Some(workload)) if workload.identity == *identity => {
-            report::workload(workload, Some(peer.socket()))
-        }
-        (Some(identity), _) => report::identity(identity, peer.socket()),
-        (None, _) => stranger(snapshot, peer),
-    };
-    FlowRecord::new(
-        SystemTime::now(),
-        context.node.clone(),
-        Direction::Inbound,
-        (from, own(snapshot, pod, authority.socket())),
-        path,
-        Verdict::Forwarded,
-    )
-}
-
-fn stranger(snapshot: &Snapshot, peer: ClientAddr) -> crate::flows::record::Peer {
-    match snapshot.workload_by_address(peer.ip()) {
-        Some(workload) => report::unproved(workload, peer.socket()),
-        None => report::stranger(peer.socket()),
-    }
-}
-
-fn own(snapshot: &Snapshot, pod: &LocalPod, address: SocketAddr) -> crate::flows::record::Peer {
-    match snapshot.workload(&pod.key) {
-        Some(workload) => report::workload(workload, Some(address)),
-        None => report::identity(&pod.identity, address),
-    }
-}
-
-/// Records a connection that was never announced.
-fn finish(context: &Context, record: FlowRecord, began: Instant, outcome: Outcome) {
-    context.recorder.record(ended(record, began, outcome));
-}
-
-/// Records the end of one that was.
-fn close(context: &Context, record: FlowRecord, began: Instant, outcome: Outcome) {
-    context.recorder.closed(ended(record, began, outcome));
-}
-
-fn ended(mut record: FlowRecord, began: Instant, outcome: Outcome) -> FlowRecord {
-    record.time = SystemTime::now();
-    record.duration_us = Some(began.elapsed().as_micros() as u64);
-    let audited = record.verdict == Verdict::Audited;
-    outcome.write(&mut record);
-    if audited && record.verdict == Verdict::Forwarded {
-        record.verdict = Verdict::Audited;
-    }
-    record
 }

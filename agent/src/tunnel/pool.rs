@@ -262,7 +262,7 @@ impl Pooled {
         let entries = self.entries.borrow();
         let own = entries.iter().filter(|(other, _)| other.source_pod == key.source_pod);
         let others: usize = own.map(|(_, entry)| entry.len()).sum();
-        Windows::of_nth(u32::try_from(others).unwrap_or(u32::MAX))
+        Windows::of_nth(u32::try_from(others).unwrap_or(u32::MAX)).at_most(self.options.windows)
     }
 
     /// A handshake is over: all who wait for it go on.

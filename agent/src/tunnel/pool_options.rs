@@ -35,7 +35,7 @@ pub struct PoolOptions {
     pub sessions_per_destination: usize,
     /// Sessions of one worker at a time.
     pub sessions: usize,
-    /// What one session may receive ahead of its applications.
+    /// What one session may receive ahead of its applications; less where a pod has many.
     pub windows: Windows,
     /// Largest frame that is taken.
     pub frame: u32,

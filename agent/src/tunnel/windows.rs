@@ -24,6 +24,11 @@ impl Windows {
             _ => Self { stream: 64 * KIB, connection: 256 * KIB },
         }
     }
+
+    /// The smaller of each.
+    pub(super) fn at_most(self, most: Self) -> Self {
+        Self { stream: self.stream.min(most.stream), connection: self.connection.min(most.connection) }
+    }
 }
 
 #[cfg(test)]

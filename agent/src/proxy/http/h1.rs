@@ -2,17 +2,17 @@
 //!
 //! Entry points: [`serve`] for a client's connection, [`start`] for an exchange with a server.
 
+mod upstream;
+
 use std::{
     cell::Cell,
-    future::poll_fn,
     io,
-    pin::pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::HeaderMap;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -21,13 +21,14 @@ use tokio::{
 use super::{
     app::App,
     body::{Decoder, Piece, encode, encode_end},
-    exchange::{AnswerIn, AnswerOut, BodyIn, BodyOut, Failure, Gone},
-    forward::{self, Client},
+    exchange::{AnswerOut, BodyIn, BodyOut, Failure, Gone},
+    forward,
     io::{End, Reader, Writer},
     message::{Framing, RequestHead, ResponseHead, Version, is_persistent},
     parse::{self, Malformed},
     serve::{Ends, Served},
 };
+pub(super) use upstream::start;
 
 /// Encoded bytes that wait before they are written even though more is at hand.
 const HIGH: usize = 64 * 1024;
@@ -150,6 +151,20 @@ fn cut() -> io::Error {
 /// Whose failure it is when a body is malformed, and when it breaks off.
 type Whose = (fn(Malformed) -> Failure, fn(io::Error) -> Failure);
 
+/// Encodes content, and writes what waits once it is much.
+async fn send<W: AsyncWrite + Unpin>(
+    writer: &mut Writer<W>,
+    framing: Framing,
+    data: &[u8],
+    broken: fn(io::Error) -> Failure,
+) -> Result<(), Failure> {
+    encode(framing, data, &mut writer.buffer);
+    if writer.buffer.len() >= HIGH {
+        writer.flush().await.map_err(broken)?;
+    }
+    Ok(())
+}
+
 /// The next piece of a body out of `reader`.
 fn poll_piece<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
@@ -227,11 +242,7 @@ struct Answer<'a, W> {
 
 impl<W: AsyncWrite + Unpin> BodyOut for Answer<'_, W> {
     async fn data(&mut self, data: Bytes) -> Result<(), Failure> {
-        encode(self.framing, &data, &mut self.writer.buffer);
-        if self.writer.buffer.len() >= HIGH {
-            return self.flush().await;
-        }
-        Ok(())
+        send(self.writer, self.framing, &data, Failure::Client).await
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
@@ -282,128 +293,5 @@ impl<W: AsyncWrite + Unpin> AnswerOut for Answer<'_, W> {
 
     fn close(&mut self) {
         self.stays = false;
-    }
-}
-
-/// Begins an exchange: `head`, for the server, waits in its writer until there is something behind it.
-pub(super) fn start<'a, R, W>(
-    server: &'a mut End<R, W>,
-    head: &RequestHead,
-    client: Client<'_>,
-) -> (Out<'a, W>, In<'a, R>) {
-    forward::request(head, client, &mut server.writer.buffer);
-    let out = Out { writer: &mut server.writer, framing: head.framing, switched: false };
-    let method = head.method.clone();
-    (
-        out,
-        In {
-            reader: &mut server.reader,
-            decoder: Decoder::new(Framing::Empty),
-            method,
-            stays: false,
-            ended: false,
-        },
-    )
-}
-
-/// A request to a server.
-pub(super) struct Out<'a, W> {
-    writer: &'a mut Writer<W>,
-    framing: Framing,
-    switched: bool,
-}
-
-impl<W: AsyncWrite + Unpin> BodyOut for Out<'_, W> {
-    async fn data(&mut self, data: Bytes) -> Result<(), Failure> {
-        encode(self.framing, &data, &mut self.writer.buffer);
-        if self.writer.buffer.len() >= HIGH {
-            return self.flush().await;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        self.writer.flush().await.map_err(Failure::Server)
-    }
-
-    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
-        if self.switched {
-            return self.writer.finish().await.map_err(Failure::Server);
-        }
-        encode_end(self.framing, trailers.as_ref(), &mut self.writer.buffer);
-        self.flush().await
-    }
-
-    async fn silence(&mut self) {
-        // Whoever reads the answer learns of a server that is gone.
-        let _ = self.writer.finish().await;
-    }
-
-    fn switch(&mut self) {
-        self.framing = Framing::UntilClose;
-        self.switched = true;
-    }
-}
-
-/// A server's answer.
-pub(super) struct In<'a, R> {
-    reader: &'a mut Reader<R>,
-    decoder: Decoder,
-    method: Method,
-    stays: bool,
-    ended: bool,
-}
-
-impl<R> In<'_, R> {
-    /// Whether the connection can take another request, as far as its server is concerned.
-    pub(super) fn stays(&self) -> bool {
-        self.stays && self.ended && self.reader.buffer.is_empty()
-    }
-}
-
-impl<R: AsyncRead + Unpin> In<'_, R> {
-    /// Reads what is at hand of an answer that nobody wants, so that the connection may stay.
-    pub(super) async fn skip(&mut self) {
-        while !self.ended {
-            let at_hand = poll_fn(|cx| Poll::Ready(self.poll_piece(cx)));
-            match pin!(at_hand).await {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending | Poll::Ready(Err(_)) => return,
-            }
-        }
-    }
-}
-
-impl<R: AsyncRead + Unpin> BodyIn for In<'_, R> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure>> {
-        let errors: Whose = (Failure::Response, Failure::Server);
-        let piece = ready!(poll_piece(self.reader, &mut self.decoder, cx, errors));
-        self.ended |= matches!(piece, Ok(Piece::End(_)));
-        Poll::Ready(piece)
-    }
-
-    fn switch(&mut self) {
-        self.stays = false;
-        self.decoder = Decoder::new(Framing::UntilClose);
-    }
-}
-
-impl<R: AsyncRead + Unpin> AnswerIn for In<'_, R> {
-    async fn head(&mut self) -> Result<ResponseHead, Failure> {
-        let mut head = loop {
-            if let Some((head, taken)) = parse::response(&self.reader.buffer).map_err(Failure::Response)? {
-                self.reader.buffer_advance(taken);
-                break head;
-            }
-            if self.reader.fill().await.map_err(Failure::Server)? == 0 {
-                return Err(Failure::Server(cut()));
-            }
-        };
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
-            head.framing = parse::response_framing(&self.method, &head).map_err(Failure::Response)?;
-        }
-        self.decoder = Decoder::new(head.framing);
-        self.stays = is_persistent(head.version, &head.fields) && head.framing != Framing::UntilClose;
-        Ok(head)
     }
 }

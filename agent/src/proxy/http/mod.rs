@@ -25,6 +25,8 @@ mod parse;
 mod record;
 mod serve;
 mod sniff;
+#[cfg(test)]
+mod testing;
 mod trace;
 
 pub use limits::Limits;

@@ -1,3 +1,5 @@
+//! Paths in all their spellings: one normal form for each, or none.
+
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;

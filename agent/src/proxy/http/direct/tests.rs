@@ -1,8 +1,6 @@
-use std::{
-    cell::RefCell,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-};
+//! Requests of HTTP/1 through [`Direct`], over real sockets: what is forwarded, refused, tried again.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf},
@@ -10,57 +8,12 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    flows::record::Reason,
-    proxy::http::{
-        h1,
-        io::{End, Reader, Writer},
-        serve::Ends,
-    },
+use crate::proxy::http::{
+    h1,
+    io::{End, Reader, Writer},
+    serve::Ends,
+    testing::Gate,
 };
-
-/// Denies what begins with `/admin`, and remembers what was done.
-struct Gate {
-    server: SocketAddr,
-    done: RefCell<Vec<String>>,
-}
-
-impl Handler for Gate {
-    type Judged = ();
-
-    async fn judge(&self, head: &mut RequestHead) -> ((), Result<(), Refused>) {
-        if !head.path().starts_with("/admin") {
-            return ((), Ok(()));
-        }
-        let denied_by = Some("application shop/no-admin rule 0 (deny)".into());
-        let refused = Refused::new(StatusCode::FORBIDDEN, Reason::PolicyDenied, "denied");
-        ((), Err(Refused { denied_by, ..refused }))
-    }
-
-    async fn dial(&self) -> Result<TcpStream, Refused> {
-        TcpStream::connect(self.server).await.map_err(|error| {
-            Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamRefused, error.to_string())
-        })
-    }
-
-    fn client(&self) -> Client<'_> {
-        Client { address: IpAddr::from([10, 0, 0, 1]), identity: None }
-    }
-
-    fn done(&self, (): (), done: Done<'_>) {
-        let end = match done.outcome.reason {
-            None => "server",
-            Some(Reason::PolicyDenied) => "refused",
-            Some(_) => "failed",
-        };
-        let status = done.status.map_or(0, |status| status.as_u16());
-        self.done.borrow_mut().push(format!("{} {status} {end}", done.head.path()));
-    }
-
-    fn malformed(&self, malformed: Malformed) {
-        self.done.borrow_mut().push(format!("{malformed:?}"));
-    }
-}
 
 /// A client's end, and what became of the connection.
 struct Talk {
@@ -73,7 +26,7 @@ impl Talk {
     fn new(server: SocketAddr) -> Self {
         let (near, far) = tokio::io::duplex(1 << 16);
         let (read, write) = tokio::io::split(far);
-        let gate = Gate { server, done: RefCell::default() };
+        let gate = Gate::new(server);
         Self { near, gate, far: End { reader: Reader::new(read), writer: Writer::new(write) } }
     }
 
@@ -208,7 +161,7 @@ async fn bodies_and_the_fields_behind_them_are_passed_on_both_ways() {
         });
         let text = "POST /a HTTP/1.1\r\nHost: pay\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nX-Sum: 6\r\n\r\n";
         let (answer, done) = Talk::new(address).say(text.as_bytes()).await;
-        assert_eq!(done, ["/a 200 server"]);
+        assert_eq!(done, ["/a 200 server grpc 0"]);
         assert!(answer.ends_with("3\r\nabc\r\n0\r\ngrpc-status: 0\r\n\r\n"), "{answer}");
     })
     .await;

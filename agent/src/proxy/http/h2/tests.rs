@@ -1,66 +1,16 @@
-use std::{
-    cell::RefCell,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-};
+//! Streams of HTTP/2 through `Direct`, over real sockets: what is forwarded, refused, reset.
 
-use http::StatusCode;
-use tokio::{
-    io::DuplexStream,
-    net::{TcpListener, TcpStream},
-};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+
+use h2::client::SendRequest;
+use tokio::{io::DuplexStream, net::TcpListener};
 
 use super::*;
-use crate::{
-    flows::record::Reason as Word,
-    proxy::http::{
-        app::Refused,
-        direct::{Direct, Done, Handler},
-        io::{Reader, Writer},
-    },
+use crate::proxy::http::{
+    direct::Direct,
+    io::{Reader, Writer},
+    testing::Gate,
 };
-
-/// Denies what begins with `/admin`, and remembers what was done.
-struct Gate {
-    server: SocketAddr,
-    done: RefCell<Vec<String>>,
-}
-
-impl Handler for Gate {
-    type Judged = ();
-
-    async fn judge(&self, head: &mut RequestHead) -> ((), Result<(), Refused>) {
-        if !head.path().starts_with("/admin") {
-            return ((), Ok(()));
-        }
-        let denied_by = Some("application shop/no-admin rule 0 (deny)".into());
-        let refused = Refused::new(StatusCode::FORBIDDEN, Word::PolicyDenied, "denied");
-        ((), Err(Refused { denied_by, ..refused }))
-    }
-
-    async fn dial(&self) -> Result<TcpStream, Refused> {
-        TcpStream::connect(self.server).await.map_err(|error| {
-            Refused::new(StatusCode::SERVICE_UNAVAILABLE, Word::UpstreamRefused, error.to_string())
-        })
-    }
-
-    fn client(&self) -> Client<'_> {
-        Client { address: IpAddr::from([10, 0, 0, 1]), identity: None }
-    }
-
-    fn done(&self, (): (), done: Done<'_>) {
-        let end = match done.outcome.reason {
-            None => "server",
-            Some(Word::PolicyDenied) => "refused",
-            Some(_) => "failed",
-        };
-        let status = done.status.map_or(0, |status| status.as_u16());
-        let grpc = done.grpc_status.map_or(String::new(), |code| format!(" grpc {code}"));
-        self.done.borrow_mut().push(format!("{} {status} {end}{grpc}", done.head.path()));
-    }
-
-    fn malformed(&self, _: Malformed) {}
-}
 
 /// A server that says its fields back, returns what it is sent, and ends with trailers.
 async fn server() -> (SocketAddr, Rc<RefCell<usize>>) {
@@ -128,7 +78,7 @@ where
             let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
             let (read, write) = tokio::io::split(far);
             let mut far = End { reader: Reader::new(read), writer: Writer::new(write) };
-            let gate = Rc::new(Gate { server: address, done: RefCell::default() });
+            let gate = Rc::new(Gate::new(address));
             let serving = gate.clone();
             let served = tokio::task::spawn_local(async move {
                 serve(&mut far, &Direct::new(&*serving, None), &Ends::default()).await
@@ -217,5 +167,5 @@ async fn a_host_that_contradicts_the_authority_is_refused() {
         assert_eq!(error.reason(), Some(Reason::PROTOCOL_ERROR));
     })
     .await;
-    assert!(done.is_empty(), "{done:?}");
+    assert_eq!(done, ["Target"], "no request, and said so");
 }

@@ -1,3 +1,5 @@
+//! Heads that are right, wrong, unusual and hostile.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -29,26 +29,33 @@ pub(super) trait RuleSpec {
     }
 }
 
+/// What the two kinds of rules write alike.
+macro_rules! as_written {
+    () => {
+        fn name(&self) -> Option<&str> {
+            self.name.as_deref()
+        }
+
+        fn filters(&self) -> &[FilterSpec] {
+            self.filters.as_deref().unwrap_or_default()
+        }
+
+        fn backends(&self) -> &[BackendRefSpec] {
+            self.backend_refs.as_deref().unwrap_or_default()
+        }
+
+        fn has_session_persistence(&self) -> bool {
+            self.session_persistence.is_some()
+        }
+
+        fn match_count(&self) -> usize {
+            self.matches.as_deref().unwrap_or_default().len()
+        }
+    };
+}
+
 impl RuleSpec for HttpRuleSpec {
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    fn filters(&self) -> &[FilterSpec] {
-        self.filters.as_deref().unwrap_or_default()
-    }
-
-    fn backends(&self) -> &[BackendRefSpec] {
-        self.backend_refs.as_deref().unwrap_or_default()
-    }
-
-    fn has_session_persistence(&self) -> bool {
-        self.session_persistence.is_some()
-    }
-
-    fn match_count(&self) -> usize {
-        self.matches.as_deref().unwrap_or_default().len()
-    }
+    as_written!();
 
     fn matches(&self, path: &FieldPath, compiler: &mut Compiler<'_>) -> Option<Matches> {
         compiler.http_matches(path, self.matches.as_deref().unwrap_or_default())
@@ -64,25 +71,7 @@ impl RuleSpec for HttpRuleSpec {
 }
 
 impl RuleSpec for GrpcRuleSpec {
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    fn filters(&self) -> &[FilterSpec] {
-        self.filters.as_deref().unwrap_or_default()
-    }
-
-    fn backends(&self) -> &[BackendRefSpec] {
-        self.backend_refs.as_deref().unwrap_or_default()
-    }
-
-    fn has_session_persistence(&self) -> bool {
-        self.session_persistence.is_some()
-    }
-
-    fn match_count(&self) -> usize {
-        self.matches.as_deref().unwrap_or_default().len()
-    }
+    as_written!();
 
     fn matches(&self, path: &FieldPath, compiler: &mut Compiler<'_>) -> Option<Matches> {
         compiler.grpc_matches(path, self.matches.as_deref().unwrap_or_default())

@@ -42,6 +42,16 @@ impl Clients {
         let needed = needs("") || apart && self.0.iter().any(|namespace| needs(namespace));
         if needed { endpoint::LAYER7 } else { 0 }
     }
+
+    /// Whether a route or a TrafficPolicy says what becomes of some client's requests to a Service's port, so that it
+    /// is the agent's to serve even where none of its endpoints is in the mesh.
+    pub(super) fn govern(&self, snapshot: &Snapshot, service: &Service, port: &ServicePort) -> bool {
+        let routed = |namespace: &str| snapshot.routes(namespace, &service.key, port.port).is_some();
+        let told = snapshot.traffic(&service.key).is_some()
+            || routed("")
+            || self.0.iter().any(|namespace| routed(namespace));
+        told && self.flags(snapshot, service, port) != 0
+    }
 }
 
 #[cfg(test)]

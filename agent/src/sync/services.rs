@@ -72,8 +72,10 @@ impl Reconciler {
                 .copied()
                 .filter(|endpoint| endpoint.ip().is_ipv4() == address.is_ipv4())
                 .collect();
-            // A service of which no endpoint is in the mesh is left to whoever serves it now.
-            if !endpoints.is_empty() && !endpoints.iter().any(|endpoint| self.is_meshed(*endpoint)) {
+            // A service of which no endpoint is in the mesh is left to whoever serves it now, unless somebody says
+            // what is to become of its requests.
+            let meshed = endpoints.is_empty() || endpoints.iter().any(|endpoint| self.is_meshed(*endpoint));
+            if !meshed && !self.clients.govern(&self.snapshot, service, port) {
                 continue;
             }
             let key = ServiceKey { address: Address::from_octets(octets(address)), port: port.port, pad: 0 };

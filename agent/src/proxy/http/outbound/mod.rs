@@ -63,6 +63,8 @@ pub(in crate::proxy) use self::{balancers::Balancers, mirrors::Mirrors, upstream
 
 /// For how long a client may be silent before it is clear what it speaks.
 const FIRST: Duration = Duration::from_secs(30);
+/// The same where the server cannot be reached: a client who waits for it to speak first is not kept waiting for long.
+const ALONE: Duration = Duration::from_secs(2);
 
 /// One connection, redirected and not yet read.
 pub(in crate::proxy) struct Outbound<'a> {
@@ -135,16 +137,21 @@ impl<'a> Outbound<'a> {
             let spoken = timeout(FIRST, first(&mut client.reader)).await;
             (spoken.unwrap_or(Ok(Some(Protocol::Other))), None)
         } else {
-            let mut server = match self.as_dialled().await {
-                Ok(server) => server,
-                Err(outcome) => return (outcome, "tcp"),
-            };
-            // Whoever speaks first says what it is: a server that does, speaks no HTTP.
-            let spoken = tokio::select! {
-                spoken = first(&mut client.reader) => spoken,
-                _ = server.reader.fill() => Ok(None),
-            };
-            (spoken, Some(server))
+            match self.as_dialled().await {
+                Ok(mut server) => {
+                    // Whoever speaks first says what it is: a server that does, speaks no HTTP.
+                    let spoken = tokio::select! {
+                        spoken = first(&mut client.reader) => spoken,
+                        _ = server.reader.fill() => Ok(None),
+                    };
+                    (spoken, Some(server))
+                }
+                // Nobody is there who could speak first, but a request may be somebody else's to answer.
+                Err(outcome) => match timeout(ALONE, first(&mut client.reader)).await {
+                    Ok(spoken @ Ok(Some(Protocol::Http1 | Protocol::Http2))) => (spoken, None),
+                    _ => return (outcome, "tcp"),
+                },
+            }
         };
         match spoken {
             Ok(Some(protocol @ (Protocol::Http1 | Protocol::Http2))) => {

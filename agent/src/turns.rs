@@ -2,8 +2,8 @@
 //! ready have run, and the network has been asked.
 //!
 //! Entry points: [`Share::spawn`] for a task on somebody's account, [`spawn`] and [`inherit`] for what such a task
-//! spawns, [`rounds`], which each worker must run. A share of its own costs a workload that is alone nothing but two
-//! looks at the clock for each poll. Knows nothing of workloads and connections.
+//! spawns, [`rounds`], which each worker must run. Who is alone waits for nobody and pays with two looks at the clock
+//! for each poll. Knows nothing of workloads and connections.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,6 +21,8 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 const QUOTA: Duration = Duration::from_micros(200);
 /// Most rounds that a share sits out for what it took at once.
 const MOST_DEBT: u32 = 16;
+/// For so long after two have run, both are thought to want more.
+const COMPANY: Duration = Duration::from_millis(100);
 
 thread_local! {
     static HERE: Here = Here::default();
@@ -33,11 +35,23 @@ struct Here {
     /// Polls on any account.
     polls: Cell<u64>,
     held: Cell<u64>,
+    /// Where the share lies that ran last, to tell it from others.
+    last: Cell<usize>,
+    /// When another one than before ran, and when anything did.
+    mixed: Cell<Option<Instant>>,
+    now: Cell<Option<Instant>>,
     /// On whose account the task runs that is being polled.
     current: RefCell<Option<Rc<Share>>>,
     /// Who waits for the next round.
     waiting: RefCell<Vec<Rc<Share>>>,
     rounds: RefCell<Option<Waker>>,
+}
+
+impl Here {
+    fn has_company(&self) -> bool {
+        let since = self.now.get().zip(self.mixed.get()).map(|(now, mixed)| now.duration_since(mixed));
+        since.is_some_and(|since| since < COMPANY)
+    }
 }
 
 /// Somebody's account on one thread. The tasks that run on it take turns in the order in which they became ready.
@@ -88,7 +102,10 @@ impl Share {
             }
             return called;
         }
-        if self.called.get() == 0 && self.queue.borrow().is_empty() && self.has_left() {
+        if self.called.get() == 0
+            && self.queue.borrow().is_empty()
+            && (!HERE.with(Here::has_company) || self.has_left())
+        {
             return true;
         }
         *number = self.last_number.get() + 1;
@@ -129,7 +146,8 @@ impl Share {
 
     fn spend(self: &Rc<Self>, time: Duration) {
         self.taken.set(self.taken.get() + time);
-        self.spent.set((self.spent.get() + time).min(QUOTA * MOST_DEBT));
+        let spent = if HERE.with(Here::has_company) { self.spent.get() + time } else { Duration::ZERO };
+        self.spent.set(spent.min(QUOTA * MOST_DEBT));
         self.go_on();
     }
 
@@ -243,19 +261,29 @@ struct Running {
 
 impl Running {
     fn begin(share: &Rc<Share>) -> Self {
+        let began = Instant::now();
         let outer = HERE.with(|here| {
             here.polls.set(here.polls.get() + 1);
+            let own = Rc::as_ptr(share).addr();
+            let last = here.last.replace(own);
+            if last != own && last != 0 {
+                here.mixed.set(Some(began));
+            }
+            here.now.set(Some(began));
             here.current.replace(Some(share.clone()))
         });
-        Self { share: share.clone(), outer, began: Instant::now() }
+        Self { share: share.clone(), outer, began }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let time = self.began.elapsed();
-        HERE.with(|here| here.current.replace(self.outer.take()));
-        self.share.spend(time);
+        let now = Instant::now();
+        HERE.with(|here| {
+            here.now.set(Some(now));
+            here.current.replace(self.outer.take())
+        });
+        self.share.spend(now.duration_since(self.began));
     }
 }
 
@@ -319,11 +347,33 @@ mod tests {
         });
     }
 
+    /// Another one has just run.
+    async fn company() {
+        for _ in 0..2 {
+            Rc::new(Share::default()).spawn(async {}).await.expect("an end");
+        }
+    }
+
+    #[test]
+    fn who_is_alone_waits_for_nobody() {
+        on_a_thread(async {
+            let log = Rc::new(RefCell::new(Vec::new()));
+            let share = Rc::new(Share::default());
+            let before = held();
+            let tasks = ["a", "b"].map(|name| share.spawn(busy(name, 20, log.clone())));
+            for task in tasks {
+                task.await.expect("an end");
+            }
+            assert_eq!(held(), before);
+        });
+    }
+
     #[test]
     fn tasks_of_one_account_run_in_the_order_in_which_they_became_ready() {
         on_a_thread(async {
             let log = Rc::new(RefCell::new(Vec::new()));
             let share = Rc::new(Share::default());
+            company().await;
             let tasks = ["a", "b", "c", "d"].map(|name| share.spawn(busy(name, 3, log.clone())));
             for task in tasks {
                 task.await.expect("an end");
@@ -337,6 +387,8 @@ mod tests {
         on_a_thread(async {
             let log = Rc::new(RefCell::new(Vec::new()));
             let share = Rc::new(Share::default());
+            company().await;
+            let before = held();
             let tasks: Vec<_> = (0..30).map(|_| share.spawn(busy("x", 3, log.clone()))).collect();
             yield_now().await;
             for task in tasks.iter().step_by(2) {
@@ -346,7 +398,7 @@ mod tests {
             for task in tasks.into_iter().skip(1).step_by(2) {
                 task.await.expect("an end");
             }
-            assert!(share.queue.borrow().is_empty() && share.called.get() == 0);
+            assert!(held() > before && share.queue.borrow().is_empty() && share.called.get() == 0);
         });
     }
 
@@ -370,6 +422,7 @@ mod tests {
     fn a_debt_is_forgiven_when_nobody_else_has_anything_to_do() {
         on_a_thread(async {
             let share = Rc::new(Share::default());
+            company().await;
             share.spawn(async { work(QUOTA * 20) }).await.expect("an end");
             assert!(!share.has_left());
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -142,8 +142,10 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
         };
         context.recorder.opened(&record);
         let requests = arrival.requests(&record, &guard);
+        // Apart, as it is large: a connection that is carried as bytes has no room for it.
+        let carrying = Box::pin(requests.over_tunnel(&mut stream));
         let carried = tokio::select! {
-            carried = worker.until_stopping(&requests.ends, requests.over_tunnel(&mut stream)) => Ok(carried),
+            carried = worker.until_stopping(&requests.ends, carrying) => Ok(carried),
             ending = guard.entry.ended() => Err(ending),
         };
         let outcome = match carried {
@@ -225,8 +227,9 @@ pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpSt
     if guard.looks_at_requests {
         context.recorder.opened(&record);
         let requests = arrival.requests(&record, &guard);
+        let carrying = Box::pin(requests.in_plaintext(&mut client));
         let outcome = tokio::select! {
-            carried = worker.until_stopping(&requests.ends, requests.in_plaintext(&mut client)) => {
+            carried = worker.until_stopping(&requests.ends, carrying) => {
                 (record.bytes_sent, record.bytes_received) = carried.bytes;
                 record.protocol = carried.protocol;
                 carried.outcome

@@ -146,7 +146,9 @@ impl Connection<'_> {
         self.announced.set(true);
         let requests = Outbound::new((self.worker, self.pod), client, asked, endpoint, record.clone());
         let (read, write) = app.split();
-        let carried = self.worker.until_stopping(&requests.ends, requests.carry(read, write)).await;
+        // Apart, as it is large: a connection that is carried as bytes has no room for it.
+        let carrying = Box::pin(requests.carry(read, write));
+        let carried = self.worker.until_stopping(&requests.ends, carrying).await;
         (record.bytes_sent, record.bytes_received) = carried.bytes;
         record.protocol = carried.protocol;
         record.tls = requests.tls();

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{outcome::Outcome, pod::LocalPod};
+use super::pod::LocalPod;
 use crate::{flows::record::Reason, identity::Identity, policy::PolicyRef, state::model::NamespacedName};
 
 /// Why a connection is ended from our side.
@@ -26,15 +26,6 @@ pub struct Ending {
     pub detail: Arc<str>,
     /// Whether it waits until nothing is under way: what the connection does is still allowed.
     pub gently: bool,
-}
-
-/// How a connection ended that may have carried HTTP, and what it was.
-#[derive(Debug)]
-pub(super) struct Carried {
-    pub(super) outcome: Outcome,
-    pub(super) protocol: &'static str,
-    /// Bytes from the client and to it.
-    pub(super) bytes: (u64, u64),
 }
 
 /// What has to be known of a connection to judge it again.

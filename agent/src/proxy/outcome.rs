@@ -59,6 +59,15 @@ impl Outcome {
     }
 }
 
+/// How a connection ended that may have carried HTTP, and what it was.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) outcome: Outcome,
+    pub(super) protocol: &'static str,
+    /// Bytes from the client and to it.
+    pub(super) bytes: (u64, u64),
+}
+
 /// How a copy ended.
 pub fn of_copy(copied: &CopyOutcome) -> Outcome {
     match &copied.ended {

@@ -3,7 +3,7 @@
 //! Entry point: [`Random`]. SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number
 //! generators", OOPSLA 2014): two multiplications a number, good enough to spread load. Not for secrets.
 
-use super::settings::Percent;
+use super::{hash::mix, settings::Percent};
 
 /// A generator of one worker.
 #[derive(Clone, Debug)]
@@ -37,13 +37,6 @@ impl Random {
     pub fn happens(&mut self, share: Percent) -> bool {
         share.millionths() > 0 && self.below(1_000_000) < share.millionths() as usize
     }
-}
-
-/// Spreads a change of any bit over all of them; one to one.
-pub(super) fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use super::{
-    random::mix,
-    retry::{Conditions, GrpcCodes},
+    hash::stable_hash,
+    retry::conditions::{Conditions, GrpcCodes},
 };
 use crate::policy::PolicyKey;
 
@@ -264,12 +264,6 @@ impl Traffic {
     }
 }
 
-/// FNV-1a over the octets (its offset and prime are part of what agents agree upon), then mixed.
-pub(super) fn stable_hash(octets: &[u8]) -> u64 {
-    let step = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3);
-    mix(octets.iter().fold(0xcbf2_9ce4_8422_2325, step))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,12 +291,5 @@ mod tests {
         let source = by(HashOn::Source);
         assert_eq!(source.hash_of(&headers("ann"), "10.0.0.1"), source.hash_of(&[], "10.0.0.1"));
         assert_eq!(Traffic::default().hash_of(&headers("ann"), "10.0.0.1"), None);
-    }
-
-    #[test]
-    fn the_hash_is_the_one_that_other_agents_compute() {
-        // Changing it moves every key of every Service while agents of two versions run.
-        assert_eq!(stable_hash(b""), mix(0xcbf2_9ce4_8422_2325));
-        assert_eq!(stable_hash(b"a"), mix(0xaf63_dc4c_8601_ec8c));
     }
 }

@@ -38,8 +38,7 @@ use crate::{
     proxy::{
         context::Worker,
         dial,
-        live::Carried,
-        outcome::Outcome,
+        outcome::{Carried, Outcome},
         pod::{Http2, LocalPod, Place},
     },
     traffic::{LimitBy, Limiter, SourceKey},

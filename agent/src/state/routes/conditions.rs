@@ -76,21 +76,6 @@ pub enum Reason {
     BackendNotFound,
 }
 
-/// A rule that cannot do what is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RuleFault {
-    pub(super) rule: usize,
-    pub(super) field: String,
-    pub(super) value: String,
-    pub(super) message: String,
-}
-
-impl fmt::Display for RuleFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?}: {}", self.field, self.value, self.message)
-    }
-}
-
 /// A reference that does not lead anywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {

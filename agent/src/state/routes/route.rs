@@ -6,7 +6,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    conditions::RuleFault,
     filters::{Filters, Share},
     matching::{GrpcMatch, HttpMatch},
 };
@@ -151,6 +150,21 @@ impl RuleRef {
 impl fmt::Display for RuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
+    }
+}
+
+/// A rule that cannot do what is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RuleFault {
+    pub(super) rule: usize,
+    pub(super) field: String,
+    pub(super) value: String,
+    pub(super) message: String,
+}
+
+impl fmt::Display for RuleFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}: {}", self.field, self.value, self.message)
     }
 }
 

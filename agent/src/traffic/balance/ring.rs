@@ -5,7 +5,7 @@
 //! same; when an endpoint goes, only its keys move. A ring and not Maglev's table: a table of 65 537
 //! entries for each Service and worker would cost more than all else together.
 
-use super::super::{random::mix, settings::stable_hash};
+use super::super::hash::{mix, stable_hash};
 use crate::addr::EndpointAddr;
 
 /// The most points of one endpoint: a key then finds an endpoint with a load within a few tenths of the mean.

@@ -6,7 +6,7 @@
 
 mod backoff;
 mod budget;
-mod conditions;
+pub(super) mod conditions;
 mod wishes;
 
 use std::time::Duration;

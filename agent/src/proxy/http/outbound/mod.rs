@@ -46,8 +46,7 @@ use crate::{
     policy::normalise,
     proxy::{
         context::Worker,
-        live::Carried,
-        outcome::{self, Outcome},
+        outcome::{self, Carried, Outcome},
         pod::{Http2, LocalPod},
         report,
     },

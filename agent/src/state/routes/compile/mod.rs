@@ -17,8 +17,7 @@ use std::{fmt, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    conditions::RuleFault,
-    route::{Route, RouteKey, RouteKind, RouteMeta, RouteRule, RuleRef},
+    route::{Route, RouteKey, RouteKind, RouteMeta, RouteRule, RuleFault, RuleRef},
     spec::{GrpcRouteSpec, HttpRouteSpec, HttpRuleSpec, ParentRefSpec},
 };
 use crate::{

@@ -228,12 +228,15 @@ fn host(version: Version, fields: &HeaderMap, absolute: Option<String>) -> Resul
     let mut values = fields.get_all(header::HOST).into_iter();
     let (first, second) = (values.next(), values.next());
     let host = match (first, second) {
-        (None, None) if version == Version::Http10 => return Ok(absolute.unwrap_or_default()),
+        (None, None) if version == Version::Http10 => absolute.as_deref().unwrap_or_default(),
         (Some(host), None) => host.to_str().map_err(|_| Malformed::Host)?,
         _ => return Err(Malformed::Host),
     };
+    // No `@`: who is asked is not who asks (RFC 9110 §4.2.4).
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte);
-    if !host.bytes().all(good) || absolute.is_some_and(|absolute| !absolute.eq_ignore_ascii_case(host)) {
+    if !host.bytes().all(good)
+        || absolute.as_deref().is_some_and(|absolute| !absolute.eq_ignore_ascii_case(host))
+    {
         return Err(Malformed::Host);
     }
     Ok(host.into())

@@ -66,6 +66,8 @@ fn what_two_readers_could_read_in_two_ways_is_refused() {
         ("GET / HTTP/1.1\r\nHost: a\n\r\n".into(), LineEnd),
         ("GET / HTTP/1.1\r\r\nHost: a\r\n\r\n".into(), LineEnd),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".into(), Host),
+        ("GET http://pay@/a HTTP/1.0\r\n\r\n".into(), Host),
+        ("GET http://ann@pay/a HTTP/1.1\r\nHost: ann@pay\r\n\r\n".into(), Host),
         ("GET / HTTP/1.1\r\n\r\n".into(), Host),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into(), Host),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into(), Host),

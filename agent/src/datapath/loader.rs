@@ -3,10 +3,12 @@
 //! Entry point: [`Datapath::open`]. Links and maps are pinned: what is attached stays when the agent goes,
 //! and the next one puts its own programs behind the same links without a gap.
 
+mod attach;
+
 use std::{
     fs, io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
@@ -29,6 +31,7 @@ use super::{
     steering::{Steering, SteeringError},
     tables::{PINNED, Tables, map},
 };
+use attach::{Target, attach, attach_all, open_cgroup, remove};
 
 /// The built eBPF object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WEIR_BPF_OBJECT"));
@@ -52,15 +55,6 @@ const STEER: &str = "weir_steer";
 
 /// `BPF_SK_LOOKUP` in `enum bpf_attach_type`.
 const AT_LOOKUP: u32 = 36;
-
-/// What a program is attached to.
-struct Target<'a> {
-    words: &'a str,
-    fd: BorrowedFd<'a>,
-    id: u64,
-    is_cgroup: bool,
-    attach_type: u32,
-}
 
 /// Where to load and attach.
 #[derive(Clone, Debug)]
@@ -304,61 +298,6 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DatapathError> {
     result.map_err(|error| program_error(name, error))
 }
 
-/// Attaches the cgroup's programs, or puts them behind the links that are there.
-fn attach_all(ebpf: &Ebpf, cgroup: &Path, directory: &Path) -> Result<Vec<Program>, DatapathError> {
-    let cgroup = open_cgroup(cgroup)?;
-    let id = cgroup.metadata().map_err(|error| attach_error("programs", "the cgroup", error))?.ino();
-    AT_CGROUP
-        .iter()
-        .map(|(name, attach_type)| {
-            let to = Target {
-                words: "the cgroup",
-                fd: cgroup.as_fd(),
-                id,
-                is_cgroup: true,
-                attach_type: *attach_type,
-            };
-            attach(name, program_fd(ebpf, name)?.as_fd(), &to, &directory.join("links").join(name))
-        })
-        .collect()
-}
-
-/// Puts `program` behind the link pinned at `path` when it is attached to `target`; else attaches it anew.
-fn attach(
-    name: &str,
-    program: BorrowedFd<'_>,
-    to: &Target<'_>,
-    path: &Path,
-) -> Result<Program, DatapathError> {
-    let wrong = |error: io::Error| attach_error(name, to.words, error);
-    let existing = bpf::pinned(path)
-        .ok()
-        .filter(|link| bpf::link_info(link.as_fd(), to.is_cgroup).is_ok_and(|found| found.target == to.id));
-    let adopted = existing.is_some();
-    let link = match existing {
-        Some(link) => {
-            bpf::update_link(link.as_fd(), program).map_err(wrong)?;
-            link
-        }
-        None => {
-            remove(path);
-            let link = bpf::create_link(program, to.fd, to.attach_type).map_err(wrong)?;
-            bpf::pin(link.as_fd(), path).map_err(wrong)?;
-            link
-        }
-    };
-    let id = bpf::link_info(link.as_fd(), to.is_cgroup).map(|found| found.program).unwrap_or(0);
-    Ok(Program { name: name.into(), id, adopted })
-}
-
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "cannot remove a pin");
-    }
-}
-
 fn program_fd(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, DatapathError> {
     let program = ebpf.program(name).ok_or_else(|| attach_error(name, "anything", "not in the object"))?;
     let fd = program.fd().map_err(|error| program_error(name, error))?;
@@ -382,17 +321,6 @@ fn descriptor(map: Map) -> Result<OwnedFd, DatapathError> {
     };
     let fd = data.fd().as_fd().try_clone_to_owned();
     fd.map_err(|error| attach_error("socket storage", "the agent", error))
-}
-
-fn open_cgroup(path: &Path) -> Result<fs::File, DatapathError> {
-    let wrong = |error| DatapathError::Cgroup { path: path.into(), error };
-    let file = fs::File::open(path).map_err(wrong)?;
-    // CGROUP2_SUPER_MAGIC (include/uapi/linux/magic.h).
-    let magic = rustix::fs::fstatfs(&file).map_err(|error| wrong(error.into()))?.f_type as u64;
-    if magic & 0xffff_ffff != 0x6367_7270 {
-        return Err(wrong(io::Error::other("not on a cgroup2 file system")));
-    }
-    Ok(file)
 }
 
 fn program_error(name: &str, error: ProgramError) -> DatapathError {

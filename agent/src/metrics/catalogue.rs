@@ -133,7 +133,7 @@ catalogue! {
     FLOWS_STORED = Gauge "weir_flows_stored" &[], "Flow records in the ring";
     FLOWS_STORED_BYTES = Gauge "weir_flows_stored_bytes" &[], "Memory of the flow records in the ring, estimated";
     CONNECTIONS = Gauge "weir_connections" &["direction", "path"], "Connections that live now, of those that the agent carries";
-    LIMIT_REFUSALS = Counter "weir_limit_refusals_total" &["limit"], "What a bound turned away, by the bound: connections_per_workload (sessions too), requests_per_workload";
+    LIMIT_REFUSALS = Counter "weir_limit_refusals_total" &["limit"], "What a bound turned away, by the bound: connections_per_workload (sessions too), requests_per_workload, kept_bodies_per_workload (bodies that are then not tried again)";
 
     POLICY_VERDICTS = Counter "weir_policy_verdicts_total" &["policy", "action", "verdict"],
         "Connections judged on this node, by the rule that decided";

@@ -4,18 +4,11 @@
 //! series that an hour did not touch make room, else the newcomer is turned away and counted.
 //! "Sent" is what responses carried and "received" what requests carried, as Istio defines them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use hashbrown::HashMap;
-
-use super::{Sample, catalogue, catalogue::Definition, response_flags::response_flags};
+use super::{Sample, bounded::Bounded, catalogue, catalogue::Definition, response_flags::response_flags};
 use crate::flows::record::{Canonical, Direction, FlowRecord, Peer, Verdict};
 
-pub(super) const IDLE: Duration = Duration::from_secs(3600);
-pub(super) const SWEEP_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN: &str = "unknown";
 
 /// Names that are the same for all series of a cluster.
@@ -36,11 +29,8 @@ impl Default for ClusterNames {
 /// The series.
 #[derive(Debug)]
 pub(super) struct TcpMetrics {
-    series: HashMap<Key, Counts>,
+    series: Bounded<Key, Counts>,
     names: ClusterNames,
-    most: usize,
-    refused: u64,
-    swept: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -76,19 +66,18 @@ struct PeerKey {
     canonical: Option<Arc<Canonical>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counts {
     opened: u64,
     closed: u64,
     failed: u64,
     sent: u64,
     received: u64,
-    touched: Instant,
 }
 
 impl TcpMetrics {
     pub(super) fn new(names: ClusterNames, most: usize) -> Self {
-        Self { series: HashMap::new(), names, most, refused: 0, swept: None }
+        Self { series: Bounded::new(most), names }
     }
 
     /// Counts a connection that began; how it will end is not known, so it has no response flags.
@@ -109,7 +98,7 @@ impl TcpMetrics {
 
     /// How many updates found no room.
     pub(super) fn refused(&self) -> u64 {
-        self.refused
+        self.series.refused()
     }
 
     /// The values of one of the five metrics. A series where a value was never counted is left out.
@@ -129,28 +118,7 @@ impl TcpMetrics {
     }
 
     fn count(&mut self, flow: &FlowRecord, flags: &'static str, now: Instant, add: impl FnOnce(&mut Counts)) {
-        let key = Key::new(flow, "tcp", flags);
-        if let Some(counts) = self.series.get_mut(&key) {
-            counts.touched = now;
-            add(counts);
-        } else if self.has_room(now) {
-            let mut counts = Counts { opened: 0, closed: 0, failed: 0, sent: 0, received: 0, touched: now };
-            add(&mut counts);
-            self.series.insert(key, counts);
-        } else {
-            self.refused += 1;
-        }
-    }
-
-    fn has_room(&mut self, now: Instant) -> bool {
-        if self.series.len() < self.most {
-            return true;
-        }
-        if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_AT_MOST_EVERY) {
-            self.swept = Some(now);
-            self.series.retain(|_, counts| now.duration_since(counts.touched) < IDLE);
-        }
-        self.series.len() < self.most
+        self.series.with(Key::new(flow, "tcp", flags), now, add);
     }
 }
 
@@ -207,7 +175,9 @@ fn peer_labels(peer: &PeerKey, names: &ClusterNames) -> [String; 8] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use super::{super::bounded::IDLE, *};
     use crate::{
         flows::record::{Reason, samples},
         metrics::catalogue::ISTIO_LABELS,
@@ -308,7 +278,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             metrics.opened(&with_workload(name), start);
         }
-        assert_eq!((metrics.series.len(), metrics.refused()), (2, 1));
+        assert_eq!((metrics.series.iter().count(), metrics.refused()), (2, 1));
         let later = start + IDLE;
         metrics.opened(&with_workload("b"), later - Duration::from_secs(1));
         metrics.opened(&with_workload("d"), later);

@@ -4,6 +4,7 @@
 //! gauge of a definition in [`catalogue`], or gives it a function that is called at each scrape.
 //! [`serve`](server::serve) answers `/metrics`, `/readyz` and `/livez`. Knows nothing of what it counts.
 
+mod bounded;
 pub mod catalogue;
 pub mod flows;
 pub mod histogram;

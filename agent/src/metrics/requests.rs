@@ -5,12 +5,12 @@
 
 use std::time::Instant;
 
-use hashbrown::HashMap;
-
 use super::{
-    Histogram, Sample, catalogue,
+    Histogram, Sample,
+    bounded::Bounded,
+    catalogue,
     catalogue::Definition,
-    istio::{ClusterNames, IDLE, Key, SWEEP_AT_MOST_EVERY, labels},
+    istio::{ClusterNames, Key, labels},
     response_flags::response_flags,
 };
 use crate::flows::record::FlowRecord;
@@ -24,43 +24,34 @@ type RequestKey = (Key, u16, Option<u16>);
 /// The series.
 #[derive(Debug)]
 pub(super) struct RequestMetrics {
-    series: HashMap<RequestKey, Box<Counts>>,
+    /// Boxed: an empty place in the table is then small.
+    series: Bounded<RequestKey, Box<Counts>>,
     names: ClusterNames,
-    most: usize,
-    refused: u64,
-    swept: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counts {
     requests: u64,
     /// In milliseconds.
     duration: Histogram,
     sent: Histogram,
     received: Histogram,
-    touched: Instant,
 }
 
 impl Counts {
-    fn new(now: Instant) -> Box<Self> {
-        let [duration, sent, received] = <[Histogram; 3]>::default();
-        Box::new(Self { requests: 0, duration, sent, received, touched: now })
-    }
-
-    fn add(&mut self, flow: &FlowRecord, now: Instant) {
+    fn add(&mut self, flow: &FlowRecord) {
         self.requests += 1;
         if let Some(micros) = flow.duration_us {
             self.duration.observe(micros as f64 / 1_000.0);
         }
         self.sent.observe(flow.bytes_sent as f64);
         self.received.observe(flow.bytes_received as f64);
-        self.touched = now;
     }
 }
 
 impl RequestMetrics {
     pub(super) fn new(names: ClusterNames, most: usize) -> Self {
-        Self { series: HashMap::new(), names, most, refused: 0, swept: None }
+        Self { series: Bounded::new(most), names }
     }
 
     /// Counts a request, if `flow` is one.
@@ -69,18 +60,12 @@ impl RequestMetrics {
         let protocol = if request.grpc.is_some() { "grpc" } else { "http" };
         let grpc = request.grpc.as_ref().and_then(|grpc| grpc.status);
         let key = (Key::new(flow, protocol, response_flags(flow)), request.http.status.unwrap_or(0), grpc);
-        if let Some(counts) = self.series.get_mut(&key) {
-            counts.add(flow, now);
-        } else if self.has_room(now) {
-            self.series.entry(key).or_insert_with(|| Counts::new(now)).add(flow, now);
-        } else {
-            self.refused += 1;
-        }
+        self.series.with(key, now, |counts| counts.add(flow));
     }
 
     /// How many requests found no room.
     pub(super) fn refused(&self) -> u64 {
-        self.refused
+        self.series.refused()
     }
 
     /// How many requests each series has, in the order of its labels.
@@ -111,22 +96,11 @@ impl RequestMetrics {
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }
-
-    fn has_room(&mut self, now: Instant) -> bool {
-        if self.series.len() < self.most {
-            return true;
-        }
-        if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_AT_MOST_EVERY) {
-            self.swept = Some(now);
-            self.series.retain(|_, counts| now.duration_since(counts.touched) < IDLE);
-        }
-        self.series.len() < self.most
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::bounded::IDLE, *};
     use crate::flows::record::samples;
 
     #[test]

@@ -78,6 +78,8 @@ pub struct ProxyCounters {
     pub limited: AtomicU64,
     /// Requests that were refused because their pod had too many.
     pub limited_requests: AtomicU64,
+    /// Bodies that were not kept to be sent again because their pod had too many.
+    pub bodies_unkept: AtomicU64,
     /// Sessions to this node that were refused or ended abnormally, in the order of `SessionError::WORDS`.
     pub sessions_refused: [AtomicU64; crate::tunnel::SessionError::WORDS.len()],
     /// Sessions to other nodes that exist now.

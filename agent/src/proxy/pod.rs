@@ -43,7 +43,7 @@ pub struct LocalPod {
     requests: AtomicU32,
     http2: AtomicU32,
     mirrors: AtomicU32,
-    kept: AtomicUsize,
+    kept: Arc<AtomicUsize>,
     /// Microseconds.
     processor: AtomicU64,
     most: u32,
@@ -64,7 +64,7 @@ impl LocalPod {
             requests: AtomicU32::new(0),
             http2: AtomicU32::new(0),
             mirrors: AtomicU32::new(0),
-            kept: AtomicUsize::new(0),
+            kept: Arc::default(),
             processor: AtomicU64::new(0),
             most,
             released: watch::Sender::new(false),
@@ -134,8 +134,8 @@ impl LocalPod {
     }
 
     /// Room for bodies of the pod's requests that are kept to be sent again.
-    pub fn room(self: &Arc<Self>) -> Room {
-        Room { pod: Some(self.clone()), bytes: 0 }
+    pub fn room(&self) -> Room {
+        Room::of(&self.kept, KEPT)
     }
 
     fn take(self: &Arc<Self>, of: fn(&Self) -> &AtomicU32, most: u32) -> Option<Place> {
@@ -160,27 +160,33 @@ impl Default for Http2 {
     }
 }
 
-/// Bytes that are kept for a pod, given back when it is dropped.
+/// Bytes that are kept for somebody, given back when it is dropped.
 #[derive(Debug, Default)]
 pub struct Room {
-    pod: Option<Arc<LocalPod>>,
+    of: Option<Arc<AtomicUsize>>,
+    most: usize,
     bytes: usize,
 }
 
 impl Room {
-    /// Takes `more` bytes; whether the pod has them. Room of no pod is as large as it is asked to be.
+    /// Bytes that `of` counts, `most` of them in all.
+    pub(super) fn of(of: &Arc<AtomicUsize>, most: usize) -> Self {
+        Self { of: Some(of.clone()), most, bytes: 0 }
+    }
+
+    /// Takes `more` bytes; whether there is room for them. Nobody's room is as large as it is asked to be.
     pub fn grow(&mut self, more: usize) -> bool {
-        let Some(pod) = &self.pod else { return true };
-        let before = pod.kept.fetch_add(more, Ordering::Relaxed);
+        let Some(of) = &self.of else { return true };
+        let before = of.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        before.saturating_add(more) <= KEPT
+        before.saturating_add(more) <= self.most
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(pod) = &self.pod {
-            pod.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(of) = &self.of {
+            of.fetch_sub(self.bytes, Ordering::Relaxed);
         }
     }
 }

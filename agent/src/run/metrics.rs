@@ -133,6 +133,7 @@ fn proxy(metrics: &Metrics, context: &Arc<Context>) {
         vec![
             Sample::new(&["connections_per_workload"], of.counters.limited.load(Relaxed) as f64),
             Sample::new(&["requests_per_workload"], of.counters.limited_requests.load(Relaxed) as f64),
+            Sample::new(&["kept_bodies_per_workload"], of.counters.bodies_unkept.load(Relaxed) as f64),
         ]
     });
     let of = context.clone();

@@ -33,14 +33,30 @@ pub(super) struct Kept<B> {
     given: usize,
     /// More came than is kept.
     lost: Rc<Cell<bool>>,
-    /// What the pod's other requests leave.
+    /// What the pod's other requests leave, and whether that was too little.
     room: Room,
+    crowded: bool,
 }
 
 impl<B: BodyIn> Kept<B> {
     /// `inner`, of which `most` bytes are kept where `room` has them.
     pub(super) fn new(inner: B, most: usize, room: Room) -> Self {
-        Self { inner, most, pieces: Vec::new(), size: 0, end: None, given: 0, lost: Rc::default(), room }
+        Self {
+            inner,
+            most,
+            pieces: Vec::new(),
+            size: 0,
+            end: None,
+            given: 0,
+            lost: Rc::default(),
+            room,
+            crowded: false,
+        }
+    }
+
+    /// Whether it could not be kept because of the pod's other requests.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Begins anew; whether that can be done.
@@ -69,7 +85,8 @@ impl<B: BodyIn> BodyIn for Kept<B> {
             Poll::Ready(Ok(Piece::Data(data))) => {
                 self.size += data.len();
                 let fits = !self.lost.get() && self.size <= self.most && self.pieces.len() < PIECES;
-                if fits && self.room.grow(data.len()) {
+                self.crowded |= fits && !self.room.grow(data.len());
+                if fits && !self.crowded {
                     self.pieces.push(data.clone());
                     self.given += 1;
                 } else {
@@ -98,7 +115,13 @@ impl<B: BodyIn> BodyIn for Kept<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::{
+        collections::VecDeque,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+    };
 
     use super::*;
 
@@ -144,5 +167,24 @@ mod tests {
         let mut none = Kept::new(Given(VecDeque::new()), 0, Room::default());
         assert_eq!(content(&mut none), b"");
         assert!(none.rewind(), "there is nothing to keep");
+    }
+
+    #[test]
+    fn what_the_others_leave_no_room_for_is_passed_on_and_not_kept_until_one_of_them_goes() {
+        let pod = Arc::new(AtomicUsize::new(0));
+        let body = || {
+            let pieces = ["ab", "c"].map(|text| Piece::Data(Bytes::from_static(text.as_bytes())));
+            Kept::new(Given(pieces.into_iter().collect()), 100, Room::of(&pod, 4))
+        };
+        let (mut first, mut second) = (body(), body());
+        assert_eq!((content(&mut first), content(&mut second)), (b"abc".to_vec(), b"abc".to_vec()));
+        assert_eq!((first.is_crowded(), second.is_crowded()), (false, true));
+        assert_eq!((first.rewind(), second.rewind()), (true, false));
+        // What was not kept takes no room; what was, none once it is over.
+        assert_eq!(pod.load(Relaxed), 3);
+        drop(first);
+        assert_eq!(pod.load(Relaxed), 0);
+        let mut third = body();
+        assert_eq!((content(&mut third), third.rewind()), (b"abc".to_vec(), true));
     }
 }

@@ -45,7 +45,7 @@ use crate::{
     flows::record::{FlowRecord, Peer, Reason, TlsInfo},
     policy::normalise,
     proxy::{
-        context::Worker,
+        context::{Worker, count},
         outcome::{self, Carried, Outcome},
         pod::{Http2, LocalPod},
         report,
@@ -314,6 +314,9 @@ impl<'a> Outbound<'a> {
         };
         let mut body = Kept::new(&mut body, retry.map_or(0, |retry| retry.max_body), self.pod.room());
         let (carried, tried) = tries.run(head, (&mut body, answer), progress).await;
+        if body.is_crowded() {
+            count(&self.worker.context.counters.bodies_unkept);
+        }
         seen.retries = tried.retries;
         if let Some(target) = tried.target {
             seen.destination = Some(target.peer(&destination.service));

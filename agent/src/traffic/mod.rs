@@ -38,7 +38,7 @@
 //! balancer.began(now);
 //! let fault = traffic.fault.decide(&mut random);
 //! assert_eq!(fault.abort, None); // otherwise: wait `fault.delay`, answer with `fault.abort`
-//! let hash = traffic.hash_of(&[], "10.0.0.9");
+//! let hash = traffic.hash_of(|_| None, || "10.0.0.9".into());
 //! let mut tried = Vec::new();
 //! let answer = loop {
 //!     // Each try: refused with 503 when there is no endpoint or the circuit breaker is open.

@@ -3,7 +3,7 @@
 //! Entry point: [`Traffic`]; its default is what holds for a Service without a policy. Every value is in
 //! the range that `compile` documents, so nobody checks it again.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::{
     hash::stable_hash,
@@ -249,17 +249,18 @@ impl Traffic {
     /// The key of a request for [`Algorithm::ConsistentHash`]: the same in every agent, whatever its
     /// version. None when the algorithm is another, or the request has no such header.
     ///
-    /// `headers` have names in lower case; `source` is the sending pod's address as text.
-    pub fn hash_of(&self, headers: &[(Cow<'_, str>, Cow<'_, str>)], source: &str) -> Option<u64> {
+    /// `header` gives the first value of a name in lower case, `source` the sending pod's address as text.
+    pub fn hash_of<'a>(
+        &self,
+        header: impl FnOnce(&str) -> Option<&'a [u8]>,
+        source: impl FnOnce() -> String,
+    ) -> Option<u64> {
         let Algorithm::ConsistentHash(on) = &self.balancing.algorithm else {
             return None;
         };
         match on {
-            HashOn::Source => Some(stable_hash(source.as_bytes())),
-            HashOn::Header(name) => {
-                let (_, value) = headers.iter().find(|(of, _)| **of == **name)?;
-                Some(stable_hash(value.as_bytes()))
-            }
+            HashOn::Source => Some(stable_hash(source().as_bytes())),
+            HashOn::Header(name) => Some(stable_hash(header(name)?)),
         }
     }
 }
@@ -283,13 +284,19 @@ mod tests {
             balancing: Balancing { algorithm: Algorithm::ConsistentHash(on), locality: None },
             ..Traffic::default()
         };
-        let headers = |user: &'static str| [("x-user".into(), user.into()), ("x-other".into(), "1".into())];
+        let hash = |traffic: &Traffic, user: Option<&str>, source: &str| {
+            let header =
+                |name: &str| if name == "x-user" { user.map(str::as_bytes) } else { Some(&b"1"[..]) };
+            traffic.hash_of(header, || source.to_owned())
+        };
         let header = by(HashOn::Header("x-user".into()));
-        assert_eq!(header.hash_of(&headers("ann"), "10.0.0.1"), header.hash_of(&headers("ann"), "10.0.0.2"));
-        assert_ne!(header.hash_of(&headers("ann"), ""), header.hash_of(&headers("bob"), ""));
-        assert_eq!(header.hash_of(&[], "10.0.0.1"), None);
+        let (ann, bob) = (Some("ann"), Some("bob"));
+        assert_eq!(hash(&header, ann, "10.0.0.1"), hash(&header, ann, "10.0.0.2"));
+        assert_ne!(hash(&header, ann, ""), hash(&header, bob, ""));
+        assert_eq!(hash(&header, None, "10.0.0.1"), None);
         let source = by(HashOn::Source);
-        assert_eq!(source.hash_of(&headers("ann"), "10.0.0.1"), source.hash_of(&[], "10.0.0.1"));
-        assert_eq!(Traffic::default().hash_of(&headers("ann"), "10.0.0.1"), None);
+        assert_eq!(hash(&source, ann, "10.0.0.1"), hash(&source, None, "10.0.0.1"));
+        assert_ne!(hash(&source, ann, "10.0.0.1"), hash(&source, ann, "10.0.0.2"));
+        assert_eq!(hash(&Traffic::default(), ann, "10.0.0.1"), None);
     }
 }

@@ -46,7 +46,7 @@ pub(super) trait Handler {
     /// Connects to the server.
     async fn dial(&self) -> Result<TcpStream, Refused>;
     /// Who the client is.
-    fn client(&self) -> Client<'_>;
+    fn client(&self) -> &Client;
     /// Records a request.
     fn done(&self, judged: Self::Judged, done: Done<'_>);
     /// Records what was no request.

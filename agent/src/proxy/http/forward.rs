@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     body::put_field,
@@ -24,25 +24,31 @@ const HOP_BY_HOP: [&str; 7] = [
     "upgrade",
 ];
 
-/// Who is in front of us, as far as it is proved.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Client<'a> {
-    pub(super) address: IpAddr,
-    pub(super) identity: Option<&'a Identity>,
+/// Who is in front of us, as far as it is proved, in the words that a server is told: the same for all requests of a
+/// connection.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct Client(Vec<(HeaderName, HeaderValue)>);
+
+impl Client {
+    pub(in crate::proxy) fn new(address: IpAddr, identity: Option<&Identity>) -> Self {
+        let identity = identity.map(|identity| ("x-forwarded-client-cert", format!("URI={identity}")));
+        let fields = [("x-forwarded-for", address.to_string()), ("x-forwarded-proto", "http".to_owned())];
+        let fields = fields.into_iter().chain(identity);
+        // An address and an identity have no character that a field could not have.
+        let value = |text: String| HeaderValue::try_from(text).ok();
+        Self(fields.filter_map(|(name, text)| Some((HeaderName::from_static(name), value(text)?))).collect())
+    }
+
+    /// What Weir says of a request.
+    pub(super) fn asserted(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.0
+    }
 }
 
 /// Whether only Weir says this of a request: an app that could set it could pretend.
 pub(super) fn is_asserted(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-") || name == "forwarded" || name.starts_with("x-weir-")
-}
-
-/// What Weir says of a request.
-pub(super) fn asserted(client: Client<'_>) -> impl Iterator<Item = (&'static str, String)> {
-    let identity = client.identity.map(|identity| ("x-forwarded-client-cert", format!("URI={identity}")));
-    [("x-forwarded-for", client.address.to_string()), ("x-forwarded-proto", "http".to_owned())]
-        .into_iter()
-        .chain(identity)
 }
 
 /// Words of ours as a field's value; a name from an object could have any character.
@@ -56,7 +62,7 @@ pub(super) fn upgrade(fields: &HeaderMap) -> Option<&http::HeaderValue> {
 }
 
 /// Writes a request for the next hop.
-pub(super) fn request(head: &RequestHead, client: Client<'_>, out: &mut BytesMut) {
+pub(super) fn request(head: &RequestHead, client: &Client, out: &mut BytesMut) {
     out.put_slice(head.method.as_str().as_bytes());
     out.put_slice(b" ");
     out.put_slice(head.target.as_bytes());
@@ -74,8 +80,8 @@ pub(super) fn request(head: &RequestHead, client: Client<'_>, out: &mut BytesMut
     }
     // A server that does not change must find the end of the body, else it would read requests in it.
     put_framing(head.framing, out);
-    for (name, value) in asserted(client) {
-        put_field(name, value.as_bytes(), out);
+    for (name, value) in client.asserted() {
+        put_field(name.as_str(), value.as_bytes(), out);
     }
     out.put_slice(b"\r\n");
 }
@@ -172,8 +178,8 @@ mod tests {
         let (head, _) = parse::request(text.as_bytes()).expect("good").expect("whole");
         let identity: Identity = "spiffe://cluster.local/ns/shop/sa/cart".parse().expect("an identity");
         let mut out = BytesMut::new();
-        let client = Client { address: IpAddr::from([10, 244, 1, 2]), identity: Some(&identity) };
-        request(&head, client, &mut out);
+        let client = Client::new(IpAddr::from([10, 244, 1, 2]), Some(&identity));
+        request(&head, &client, &mut out);
         let (_, taken) = parse::request(&out).expect("our own is good").expect("and whole");
         assert_eq!(taken, out.len());
         String::from_utf8(out.to_vec()).expect("text")

@@ -91,9 +91,9 @@ fn request(head: &RequestHead) {
     if head.fields.len() > 100 {
         return;
     }
-    let client = Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), identity: None };
+    let client = Client::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
     let mut out = BytesMut::new();
-    forward::request(head, client, &mut out);
+    forward::request(head, &client, &mut out);
     let (again, length) = match parse::request(&out) {
         Ok(Some(again)) => again,
         other => panic!("what is sent on is refused: {other:?}: {}", out.escape_ascii()),

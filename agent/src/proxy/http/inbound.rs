@@ -55,6 +55,8 @@ pub(in crate::proxy) struct Inbound<'a> {
     pub(in crate::proxy) pod: &'a Arc<LocalPod>,
     pub(in crate::proxy) source: Option<&'a Identity>,
     pub(in crate::proxy) peer: ClientAddr,
+    /// The two, as the pod is told.
+    pub(in crate::proxy) client: Client,
     pub(in crate::proxy) authority: EndpointAddr,
     /// What a record of each request begins with.
     pub(in crate::proxy) record: FlowRecord,
@@ -275,11 +277,11 @@ impl Inbound<'_> {
         {
             head.target = format!("{spelt}{}", &head.target[raw.len()..]);
         }
-        let (allowed, by) = (decision.allowed, decision.by.as_ref().map(ToString::to_string));
-        judged.decision = Some(decision);
-        if allowed {
+        let decision = judged.decision.insert(decision);
+        if decision.allowed {
             return Ok(());
         }
+        let by = decision.by.as_ref().map(ToString::to_string);
         let words = format!("denied by {}", by.as_deref().unwrap_or("policy"));
         // No token might be all that is missing (RFC 6750 §3).
         Err(Refused { denied_by: by, ..Refused::new(StatusCode::FORBIDDEN, Reason::PolicyDenied, words) })
@@ -319,8 +321,8 @@ impl Handler for Inbound<'_> {
             .map_err(|error| Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.reason(), error.to_string()))
     }
 
-    fn client(&self) -> Client<'_> {
-        Client { address: self.peer.ip(), identity: self.source }
+    fn client(&self) -> &Client {
+        &self.client
     }
 
     fn done(&self, judged: Judged, done: Done<'_>) {

@@ -89,7 +89,7 @@ impl Link {
     /// Sends a request and passes its answer on; with how that ended, whether the connection takes another one.
     pub(super) async fn exchange(
         &mut self,
-        (head, client): (&RequestHead, Client<'_>),
+        (head, client): (&RequestHead, &Client),
         (body, answer): (&mut impl BodyIn, &mut impl AnswerOut),
         progress: &mut Progress,
         look: &mut dyn FnMut(&mut ResponseHead) -> Look,

@@ -29,5 +29,6 @@ mod sniff;
 mod testing;
 mod trace;
 
+pub(super) use forward::Client;
 pub use limits::Limits;
 pub(super) use serve::Ends;

@@ -22,13 +22,15 @@ use crate::flows::record::Reason;
 /// Denies what begins with `/admin`, and remembers what was done.
 pub(super) struct Gate {
     server: SocketAddr,
+    client: Client,
     pub(super) done: RefCell<Vec<String>>,
 }
 
 impl Gate {
     /// Requests go to `server`.
     pub(super) fn new(server: SocketAddr) -> Self {
-        Self { server, done: RefCell::default() }
+        let client = Client::new(IpAddr::from([10, 0, 0, 1]), None);
+        Self { server, client, done: RefCell::default() }
     }
 }
 
@@ -50,8 +52,8 @@ impl Handler for Gate {
         })
     }
 
-    fn client(&self) -> Client<'_> {
-        Client { address: IpAddr::from([10, 0, 0, 1]), identity: None }
+    fn client(&self) -> &Client {
+        &self.client
     }
 
     fn done(&self, (): (), done: Done<'_>) {

@@ -105,7 +105,7 @@ fn the_same_key_goes_to_the_same_endpoint_whoever_asks() {
     let mut used = BTreeSet::new();
     for client in 0..100 {
         let source = format!("10.1.0.{client}");
-        one.hash = traffic.hash_of(&[], &source);
+        one.hash = traffic.hash_of(|_| None, || source);
         other.hash = one.hash;
         let first = one.request(at(0), |_| OK);
         assert_eq!((one.request(at(5), |_| OK), other.request(at(9), |_| OK)), (first, first));

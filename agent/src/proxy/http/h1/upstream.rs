@@ -26,7 +26,7 @@ use crate::proxy::http::{
 pub(in crate::proxy::http) fn start<'a, R, W>(
     server: &'a mut End<R, W>,
     head: &RequestHead,
-    client: Client<'_>,
+    client: &Client,
 ) -> (Out<'a, W>, In<'a, R>) {
     forward::request(head, client, &mut server.writer.buffer);
     let out = Out { writer: &mut server.writer, framing: head.framing, switched: false };

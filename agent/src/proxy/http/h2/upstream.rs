@@ -13,7 +13,7 @@ use h2::{
     Reason, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, Request, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Body, SEND_BUFFER, end, framing, into_io, send_data};
@@ -68,7 +68,7 @@ where
 pub(in crate::proxy::http) async fn start(
     requests: SendRequest<Bytes>,
     head: &RequestHead,
-    client: Client<'_>,
+    client: &Client,
 ) -> Result<(Out, In), Failure> {
     let unseen = |error: h2::Error| Failure::Unseen(into_io(error));
     let mut requests = requests.ready().await.map_err(unseen)?;
@@ -79,7 +79,7 @@ pub(in crate::proxy::http) async fn start(
 }
 
 /// The request for the next hop.
-fn forwarded(head: &RequestHead, client: Client<'_>) -> Option<Request<()>> {
+fn forwarded(head: &RequestHead, client: &Client) -> Option<Request<()>> {
     let uri = http::Uri::builder()
         .scheme("http")
         .authority(head.authority.as_str())
@@ -99,8 +99,8 @@ fn forwarded(head: &RequestHead, client: Client<'_>) -> Option<Request<()>> {
             fields.append(name, value.clone());
         }
     }
-    for (name, value) in forward::asserted(client) {
-        fields.insert(name, HeaderValue::from_str(&value).ok()?);
+    for (name, value) in client.asserted() {
+        fields.insert(name, value.clone());
     }
     Some(request)
 }

@@ -158,11 +158,11 @@ impl Copy {
         };
         let mut body = Copied { pieces, empty: self.head.framing == Framing::Empty };
         let mut progress = Progress::default();
-        let client = Client { address: self.client.ip(), identity: None };
+        let client = Client::new(self.client.ip(), None);
         let mut pass = |_: &mut ResponseHead| Look::Pass;
         let (relayed, stays) = lent
             .link
-            .exchange((&self.head, client), (&mut body, &mut Nobody), &mut progress, &mut pass)
+            .exchange((&self.head, &client), (&mut body, &mut Nobody), &mut progress, &mut pass)
             .await;
         worker.upstreams.give_back(lent, stays);
         let outcome = match progress.status {

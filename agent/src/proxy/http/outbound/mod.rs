@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -81,6 +81,8 @@ pub(in crate::proxy) struct Outbound<'a> {
     pub(in crate::proxy) record: FlowRecord,
     /// By which the connection is ended between two requests.
     pub(in crate::proxy) ends: Rc<Ends>,
+    /// The client as servers are told. Who it is, the destination's node says, where it is proved.
+    asserted: Client,
     view: RefCell<Option<Rc<View>>>,
     /// Of a connection that is no HTTP.
     tls: Cell<Option<TlsInfo>>,
@@ -108,7 +110,8 @@ impl<'a> Outbound<'a> {
         record: FlowRecord,
     ) -> Self {
         let (view, tls, ends) = (RefCell::default(), Cell::default(), Rc::default());
-        Self { worker, pod, client, service, port, chosen, declared, record, ends, view, tls }
+        let asserted = Client::new(client.ip(), None);
+        Self { worker, pod, client, service, port, chosen, declared, record, ends, asserted, view, tls }
     }
 
     /// What is known of the TLS session of a connection that was no HTTP.
@@ -215,11 +218,6 @@ impl<'a> Outbound<'a> {
         }
     }
 
-    fn client(&self) -> Client<'_> {
-        // Who the client is, the destination's node says, where it is proved.
-        Client { address: self.client.ip(), identity: None }
-    }
-
     /// Finds out where the request goes and has it answered there.
     async fn forward(
         &self,
@@ -300,7 +298,10 @@ impl<'a> Outbound<'a> {
                 Some(&routed)
             }
         };
-        let hash = traffic.hash_of(&head.pairs(), &self.client.ip().to_string());
+        let hash = traffic.hash_of(
+            |name| head.fields.get(name).map(HeaderValue::as_bytes),
+            || self.client.ip().to_string(),
+        );
         let tries = Tries {
             outbound: self,
             view: &view,

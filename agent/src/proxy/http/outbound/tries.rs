@@ -191,7 +191,7 @@ impl Tries<'_> {
             };
             tried.tls = lent.tls();
             let reused = lent.reused;
-            let request = (head, outbound.client());
+            let request = (head, &outbound.asserted);
             let (relayed, stays) =
                 lent.link.exchange(request, (&mut *body, &mut *answer), progress, look).await;
             let broken = matches!(relayed, Err(Failure::Server(_) | Failure::Unseen(_)));

@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     bulk: Duration,
     /// Connections that do nothing.
     idle: usize,
+    /// More of them where a second is measured at a time: a host that is busy for some is outvoted.
+    request_rounds: usize,
     /// One measurement of requests; wrk counts whole seconds.
     requests: Duration,
     /// One measurement of requests at an even pace.
@@ -79,6 +81,7 @@ pub(crate) struct Plan {
 pub(crate) struct Report {
     machine: machine::Machine,
     rounds: usize,
+    request_rounds: usize,
     transport: Option<Transport>,
     http: Option<http::Results>,
     took: Duration,
@@ -116,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let plan = match options.quick {
         false => Plan {
             rounds: 5,
+            request_rounds: 15,
             latency: millis(500),
             bulk: millis(800),
             idle: 10_000,
@@ -124,6 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         },
         true => Plan {
             rounds: 2,
+            request_rounds: 3,
             latency: millis(200),
             bulk: millis(300),
             idle: 2_000,
@@ -136,7 +141,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let congestions = figures::available()?;
     let transport = tcp.then(|| measure(&checkout, &load, &plan, &congestions, options.quick)).transpose()?;
     let http = http.then(|| http::measure(&checkout, &load, &plan, congestions[0])).transpose()?;
-    let report = Report { machine, rounds: plan.rounds, transport, http, took: began.elapsed() };
+    let report = Report {
+        machine,
+        rounds: plan.rounds,
+        request_rounds: plan.request_rounds,
+        transport,
+        http,
+        took: began.elapsed(),
+    };
     let tables = table::render(&report);
     println!("{tables}");
     if options.write {

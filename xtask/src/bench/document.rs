@@ -50,7 +50,7 @@ or policy (`load relay`, one thread each): what a proxy on either node costs her
 - The agents are at rest {rest} s after the load: they give back what a burst needed.
 - An idle connection is one that was made from one node to the other, carried a byte, and does nothing.
 
-Requests have three stages of their own, measured in turn in the same way: without agents, where two Envoys stand in \
+Requests have three stages of their own, measured in turn in the same way, in {request_rounds} rounds: without agents, where two Envoys stand in \
 the pods of client and server too; with agents; and with agents that also know of many routes and policies of \
 others. Every way is from one node to the other.
 
@@ -81,6 +81,7 @@ answered, and its programs run only when nobody else wants the processor.
         date = machine.date,
         busy = machine.busy,
         rounds = report.rounds,
+        request_rounds = report.request_rounds,
         envoy = super::http::ENVOY,
     )
 }

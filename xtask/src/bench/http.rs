@@ -81,8 +81,8 @@ pub(super) fn measure(
             stages.measure(load, plan, &users, protocol, way)?;
         }
     }
-    for round in 1..=plan.rounds {
-        eprintln!("requests, round {round} of {}", plan.rounds);
+    for round in 1..=plan.request_rounds {
+        eprintln!("requests, round {round} of {}", plan.request_rounds);
         for protocol in Protocol::ALL {
             for &way in Way::of(protocol) {
                 samples.add(protocol, way, stages.measure(load, plan, &users, protocol, way)?);

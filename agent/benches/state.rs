@@ -31,6 +31,7 @@ fn pod(n: u32) -> Pod {
     let key = NamespacedName::new(format!("ns-{}", app % NAMESPACES), format!("pod-{n}"));
     Pod {
         uid: format!("uid-{n}").into(),
+        kubelet_uid: format!("uid-{n}").into(),
         owner: format!("app-{app}").into(),
         owner_kind: "deployment",
         node: format!("node-{}", n % 1000).into(),

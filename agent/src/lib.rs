@@ -9,6 +9,7 @@ pub mod tunnel;
 pub mod turns;
 
 pub mod identity;
+pub mod places;
 pub mod policy;
 pub mod state;
 pub mod traffic;

@@ -114,7 +114,12 @@ impl AgentBuilder {
             ("--socket", node.socket().display().to_string()),
             ("--metrics", METRICS.to_string()),
         ];
-        let given = |flag: &str| self.arguments.iter().any(|word| word.split('=').next() == Some(flag));
+        let given = |flag: &str| {
+            let instead = if flag == "--state" { "--kube" } else { flag };
+            self.arguments
+                .iter()
+                .any(|word| [flag, instead].contains(&word.split('=').next().unwrap_or(word)))
+        };
         let wanted = flags.into_iter().filter(|(flag, _)| !given(flag));
         wanted.flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
     }

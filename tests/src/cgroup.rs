@@ -28,6 +28,43 @@ pub(crate) fn make(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cgroup {} (needs root)", dir.display()))
 }
 
+/// Makes `relative` in every hierarchy of this machine, those of version 1 too: a kubelet wants it there.
+pub(crate) fn make_everywhere(relative: &Path) -> Result<()> {
+    make(&mount_point()?.join(relative))?;
+    for mount in version_1()? {
+        let dir = mount.join(relative);
+        make(&dir)?;
+        // A set of processors begins empty, also inside one that is not.
+        for own in
+            relative.ancestors().filter(|own| !own.as_os_str().is_empty()).collect::<Vec<_>>().iter().rev()
+        {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let (from, to) = (mount.join(file), mount.join(own).join(file));
+                if to.exists() {
+                    fs::write(&to, fs::read(from)?).with_context(|| to.display().to_string())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes `relative` from the hierarchies of version 1, once its processes are gone.
+pub(crate) fn remove_version_1(relative: &Path) -> Result<()> {
+    let dirs = version_1()?.into_iter().map(|mount| mount.join(relative));
+    dirs.filter(|dir| dir.exists()).try_for_each(|dir| remove_folders(&dir))
+}
+
+/// Where hierarchies of version 1 are mounted.
+fn version_1() -> Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    let mount = |line: &str| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        filesystem.starts_with("cgroup ").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+    };
+    Ok(mounts.lines().filter_map(mount).collect())
+}
+
 /// Kills everything in `dir` and below it, waits until it is gone, removes the folders.
 pub(crate) fn remove(dir: &Path) -> Result<()> {
     if !dir.exists() {

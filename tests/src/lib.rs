@@ -6,9 +6,12 @@
 //! and fails without it. Knows the command line and the files of Weir, nothing of its insides.
 
 mod agent;
+mod api_server;
 mod cgroup;
+mod cluster;
 mod examples;
 mod flows;
+mod image;
 mod issuer;
 mod manifest;
 mod metrics;
@@ -23,8 +26,11 @@ mod state;
 mod topology;
 
 pub use agent::{Agent, AgentBuilder};
+pub use api_server::ApiServer;
+pub use cluster::{BUSYBOX, Cluster, KubeNode, kubectl_in};
 pub use examples::example;
 pub use flows::Flow;
+pub use image::Image;
 pub use issuer::Issuer;
 pub use manifest::Manifest;
 pub use netns::inside;

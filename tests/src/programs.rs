@@ -33,8 +33,17 @@ pub(crate) fn peer() -> Result<PathBuf> {
 /// A program that setup has made of what others wrote: `grpc`, `httpget`, `nethttp`, as in `tests/clients/go`, or
 /// `python/bin/python3`, with the packages in `tests/clients/python`.
 pub fn client(name: &str) -> Result<String> {
+    tool("clients", name)
+}
+
+/// A part of the Kubernetes that setup has built, such as `kubectl`.
+pub(crate) fn kubernetes(part: &str) -> Result<String> {
+    tool("kube", part)
+}
+
+fn tool(folder: &str, name: &str) -> Result<String> {
     let own = env::current_exe().context("where this program lies")?;
-    let mut candidates = own.ancestors().map(|dir| dir.join("tools/clients").join(name));
+    let mut candidates = own.ancestors().map(|dir| dir.join("tools").join(folder).join(name));
     let found = candidates.find(|file| file.exists());
     let found = found.with_context(|| format!("`{name}` is not there for tests; run `cargo xtask setup`"))?;
     Ok(found.display().to_string())

@@ -45,9 +45,14 @@ impl Scope {
 
     /// A scope with a name of its own, which no sweep removes. What had the name before is removed.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let name = format!("{PREFIX}{name}");
+        let name = Self::name_of(name);
         remove(&name);
         Self::make(name)
+    }
+
+    /// The whole name of a scope with a name of its own.
+    pub(crate) fn name_of(name: &str) -> String {
+        format!("{PREFIX}{name}")
     }
 
     fn make(name: String) -> Result<Self> {
@@ -63,6 +68,11 @@ impl Scope {
         mount_bpffs()?;
         fs::create_dir(&scope.bpffs).with_context(|| format!("{} (needs root)", scope.bpffs.display()))?;
         Ok(scope)
+    }
+
+    /// Its cgroup, from the root of the hierarchy.
+    pub(crate) fn relative_cgroup(&self) -> &Path {
+        Path::new(&self.name)
     }
 
     /// The name of a namespace of this scope.
@@ -122,6 +132,7 @@ fn remove(name: &str) {
         }
     };
     complain(cgroup::mount_point().and_then(|mount| cgroup::remove(&mount.join(name))));
+    complain(cgroup::remove_version_1(Path::new(name)));
     let prefix = format!("{name}-");
     netns::names()
         .iter()

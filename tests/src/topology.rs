@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     agent::{Agent, AgentBuilder},
+    api_server::Host,
     cgroup,
     manifest::Manifest,
     netns, pod,
@@ -207,6 +208,19 @@ impl Node {
         self.0.cgroup.clone()
     }
 
+    /// Where its own processes run.
+    pub(crate) fn host(&self) -> Host {
+        let cgroup = self.0.cgroup.join("agent");
+        // Its pods' gateway: a node that is alone has no other.
+        let address = Ipv4Addr::new(10, 244, self.0.number, 1).into();
+        Host { name: self.0.name.clone(), cgroup, netns: self.netns(), address }
+    }
+
+    /// The folder for its files.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.0.dir.clone()
+    }
+
     /// The folder on bpffs for its agent's pins.
     pub fn bpffs(&self) -> PathBuf {
         self.0.bpffs.clone()
@@ -259,8 +273,7 @@ impl Node {
 
     /// Starts `command` in the node's network namespace, as the node's own processes run: in no pod.
     pub fn spawn<S: AsRef<str>>(&self, command: impl IntoIterator<Item = S>) -> Result<Process> {
-        let cgroup = self.0.cgroup.join("agent");
-        pod::enter(&cgroup, &self.netns(), &self.0.name, command)
+        self.host().spawn(command)
     }
 
     /// Runs `command` in the node's network namespace to its end.

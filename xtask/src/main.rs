@@ -7,15 +7,20 @@ mod bench;
 mod build;
 mod checkout;
 mod clients;
+mod cluster;
 mod command;
 mod demo;
 mod fuzz;
+mod golang;
 mod kernels;
+mod kubernetes;
 mod links;
 mod lint;
 mod object;
 mod packages;
+mod python;
 mod setup;
+mod stamp;
 mod test;
 mod toolchain;
 
@@ -39,6 +44,8 @@ enum Task {
     Build(build::Options),
     /// Show Weir at work: two nodes on this machine, real connections, then clean up.
     Demo(demo::Options),
+    /// A Kubernetes of two nodes on this machine (root).
+    Cluster(cluster::Options),
     /// Run all tests: unit, data path (root), kernel matrix.
     Test(test::Options),
     /// Give the parsers of what comes from outside inputs that break them, if there are any.
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Cluster(options) => cluster::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),

@@ -41,6 +41,8 @@ pub(crate) type Needs = &'static [&'static [Need]];
 pub(crate) const FOR_BUILD: Needs = &[BUILD];
 /// Needed by `demo`.
 pub(crate) const FOR_DEMO: Needs = &[BUILD, PODS];
+/// Needed by `cluster`.
+pub(crate) const FOR_CLUSTER: Needs = &[BUILD, PODS, CLUSTER];
 /// Needed by `fuzz`.
 pub(crate) const FOR_FUZZ: Needs = &[BUILD, FUZZ];
 /// Needed by `bench`.
@@ -48,11 +50,11 @@ pub(crate) const FOR_BENCH: Needs = &[BUILD, PODS, LOAD];
 /// Needed by `kernels`.
 pub(crate) const FOR_KERNELS: Needs = &[BUILD, GUESTS];
 /// Needed by `test` without the kernel matrix.
-pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS];
+pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS, CLUSTER];
 /// Needed by `test`.
-pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, GUESTS];
+pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, CLUSTER, GUESTS];
 /// Needed by any task: what `setup` installs.
-pub(crate) const ALL: Needs = &[BUILD, FUZZ, PODS, CLIENTS, LOAD, GUESTS];
+pub(crate) const ALL: Needs = &[BUILD, FUZZ, PODS, CLIENTS, CLUSTER, LOAD, GUESTS];
 
 const BUILD: &[Need] = &[
     need("gcc", Probe::Program("cc"), "building: the linker, and the C of the cryptography"),
@@ -75,6 +77,18 @@ const CLIENTS: &[Need] = &[
         "tests: Python's clients, and Go where it is too old",
     ),
     need("nghttp2-client", Probe::Program("h2load"), "tests: HTTP load"),
+];
+const CLUSTER: &[Need] = &[
+    need("containerd", Probe::Program("containerd"), "tests: a Kubernetes: the container runtime"),
+    need("runc", Probe::Program("runc"), "tests: a Kubernetes: what starts containers"),
+    need(
+        "containernetworking-plugins",
+        Probe::File("/usr/lib/cni/bridge"),
+        "tests: a Kubernetes: networks of pods",
+    ),
+    need("iptables", Probe::Program("iptables"), "tests: a Kubernetes: Services without a mesh"),
+    need("conntrack", Probe::Program("conntrack"), "tests: a Kubernetes: the same"),
+    need("busybox-static", Probe::StaticProgram("busybox"), "tests: a Kubernetes: what its pods run"),
 ];
 const LOAD: &[Need] = &[
     need("wrk", Probe::Program("wrk"), "bench: HTTP load"),

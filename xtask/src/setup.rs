@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     checkout::Checkout,
-    clients, command,
+    clients, command, kubernetes,
     packages::{self, Needs},
     toolchain::{self, Toolchain, Way},
 };
@@ -28,6 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let began = Instant::now();
     let toolchain = install(&checkout, options.toolchain, packages::ALL)?;
     clients::ensure(&checkout)?;
+    kubernetes::ensure(&checkout)?;
     println!("ready ({:.1} s):", began.elapsed().as_secs_f64());
     println!("  eBPF    {}", toolchain.describe());
     println!("  linker  {}", checkout.show(&toolchain.linker()));

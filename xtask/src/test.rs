@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     build,
     checkout::Checkout,
-    clients, command, kernels,
+    clients, command, kernels, kubernetes,
     packages::{self, Needs},
 };
 
@@ -66,6 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build::object(&checkout, needs(options, with_kernels))?;
     if !options.unit {
         clients::ensure(&checkout)?;
+        kubernetes::ensure(&checkout)?;
     }
     compile(&checkout, options)?;
     let mut phases = vec![("build", Count::default(), began.elapsed())];

@@ -163,6 +163,10 @@ catalogue! {
         "Fetches of issuers' key sets: ok, failed, too_soon where a key was unknown shortly after a fetch";
     KEY_CHANGES = Counter "weir_key_changes_total" &[], "Fetched key sets that differed from the set before";
 
+    SOURCE_AGE = Gauge "weir_source_age_seconds" &[], "Seconds since the API server said anything that was no error";
+    SOURCE_OBJECTS = Gauge "weir_source_objects" &["kind"], "Objects that the API server told and that could be used";
+    SOURCE_LISTS = Counter "weir_source_lists_total" &["kind"], "How often the API server was asked for all objects of a kind";
+    SOURCE_ERRORS = Counter "weir_source_errors_total" &["kind"], "Watches of the API server that failed and were made anew";
     OBJECTS = Gauge "weir_objects" &["kind"], "Objects in force";
     OBJECT_PROBLEMS = Gauge "weir_object_problems" &["kind"], "Objects, or files, that could not be used";
     STATE_GENERATION = Gauge "weir_state_generation" &[], "Generation of the snapshot in force";

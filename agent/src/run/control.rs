@@ -19,7 +19,7 @@ use crate::{
     metrics::{Counter, Metrics, Series, catalogue, readiness::Wait},
     observe::Observer,
     proxy::Workers,
-    source::{self, yaml::YamlDirectory},
+    source::{self, Source},
     state::State,
     sync::{Reconciler, Repairs},
 };
@@ -41,7 +41,7 @@ const EVENTS: usize = 1024;
 
 /// The one owner of the state.
 pub(super) struct Control {
-    source: YamlDirectory,
+    source: Source,
     state: State,
     reconciler: Reconciler,
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(
-        source: YamlDirectory,
+        source: Source,
         state: State,
         reconciler: Reconciler,
         shared: Arc<Shared>,

@@ -164,6 +164,7 @@ mod tests {
         Object::from(Pod {
             key: NamespacedName::new("shop", name),
             uid: name.into(),
+            kubelet_uid: name.into(),
             owner: name.into(),
             owner_kind: "pod",
             node: "node-a".into(),

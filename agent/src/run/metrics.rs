@@ -1,6 +1,6 @@
 //! Metrics of parts that do not count by themselves, read when they are asked for.
 //!
-//! Entry point: [`register`].
+//! Entry points: [`register`], [`of_source`].
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +11,7 @@ use super::view::{Shared, seconds};
 use crate::{
     metrics::{Metrics, Sample, catalogue},
     proxy::{Context, pod::LocalPod},
+    source::kube::{OfKind, Status},
     state::model::NamespacedName,
     traffic::Bound,
     tunnel::SessionError,
@@ -24,6 +25,24 @@ pub(super) fn register(metrics: &Metrics, shared: &Arc<Shared>, context: &Arc<Co
     proxy(metrics, context);
     traffic(metrics, context);
     tokens(metrics, shared, context);
+}
+
+/// Registers those of the API server's watches.
+pub(super) fn of_source(metrics: &Metrics, status: &Arc<Status>) {
+    let of = status.clone();
+    metrics.read_one(&catalogue::SOURCE_AGE, move || of.age().as_secs_f64());
+    type Pick = fn(&OfKind) -> f64;
+    let columns: [(&'static catalogue::Definition, Pick); 3] = [
+        (&catalogue::SOURCE_OBJECTS, |of| of.objects.load(Relaxed) as f64),
+        (&catalogue::SOURCE_LISTS, |of| of.lists.get() as f64),
+        (&catalogue::SOURCE_ERRORS, |of| of.errors.get() as f64),
+    ];
+    for (definition, pick) in columns {
+        let of = status.clone();
+        metrics.read(definition, move || {
+            of.kinds().map(|(kind, of)| Sample::new(&[kind.word()], pick(of))).collect()
+        });
+    }
 }
 
 fn state(metrics: &Metrics, shared: &Arc<Shared>) {

@@ -31,7 +31,11 @@ use crate::{
     metrics::{Metrics, readiness::Readiness},
     observe::Observer,
     proxy::{Context, Limits, ProxyCounters, ProxyOptions, Workers},
-    source::yaml::YamlDirectory,
+    source::{
+        Source,
+        kube::{self, KubeSource},
+        yaml::YamlDirectory,
+    },
     state::{Settings, State},
     sync::{Known, Options, Reconciler},
     traffic::Registry,
@@ -69,8 +73,8 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
 }
 
 async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
-    let signals = process::Signals::new()?;
-    let mut source = YamlDirectory::open(&args.state).context("--state")?;
+    let mut signals = process::Signals::new()?;
+    let mut source = open_source(&args).await?;
     if let Some(congestion) = &args.congestion {
         datapath::sockets::check_congestion(congestion)
             .with_context(|| format!("--congestion {congestion}"))?;
@@ -96,7 +100,11 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         trust_domain: args.trust_domain.clone(),
         root_namespace: ROOT_NAMESPACE.into(),
     });
-    let scan = source.scan();
+    let scan = tokio::select! {
+        scan = source.first() => scan,
+        // Nothing has been touched yet.
+        _ = signals.next() => return Ok(()),
+    };
     state.apply_all(scan.events);
     let snapshot = Arc::new(ArcSwap::new(state.snapshot()));
 
@@ -130,6 +138,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         open_when_down: args.when_down == WhenDown::Open,
         tunnel_same_node: args.same_node == SameNode::Tunnel,
         most_connections: args.max_connections,
+        finds_places: args.kube,
     };
     let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
     let shared = Arc::new(Shared {
@@ -142,6 +151,9 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         view: ArcSwap::from_pointee(View::default()),
     });
     metrics::register(&metrics, &shared, &context);
+    if let Source::Kubernetes(source) = &source {
+        metrics::of_source(&metrics, &source.status());
+    }
     let observer = Observer { node: context.node.clone(), snapshot, known, recorder: recorder.clone() };
     let repair_interval = Duration::from_secs(args.repair_interval.into());
     let mut control =
@@ -187,6 +199,16 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
 async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {
     // An error means that the control task is gone, which is as good.
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
+    Ok(match &args.state {
+        Some(directory) => Source::Directory(YamlDirectory::open(directory).context("--state")?),
+        None => {
+            let (client, heard) = kube::client().await.context("--kube")?;
+            Source::Kubernetes(KubeSource::start(client, heard))
+        }
+    })
 }
 
 fn open_datapath(args: &AgentArgs) -> anyhow::Result<(Datapath, datapath::events::Events)> {

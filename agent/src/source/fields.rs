@@ -1,7 +1,7 @@
 //! From JSON to a type of the Kubernetes API, with errors that name the field and its value.
 //!
-//! Entry point: [`typed`]. The API's own types let fields pass that they do not know; here such a
-//! field is an error, since `hostNetwrok: true` must not quietly mean nothing.
+//! Entry points: [`typed`], [`typed_as_served`]. The API's own types let fields pass that they do not know; in what
+//! somebody wrote such a field is an error, since `hostNetwrok: true` must not quietly mean nothing.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -17,17 +17,22 @@ pub(super) fn typed<T: DeserializeOwned + Serialize>(
     root: &str,
     value: &Value,
 ) -> Result<T, Vec<FieldError>> {
-    let read: Result<T, _> = serde_path_to_error::deserialize(value);
-    let object = read.map_err(|error| {
-        let mut field = root.to_owned();
-        let at = follow(error.path(), value, &mut field);
-        vec![error_at(&field, at, error.inner().to_string())]
-    })?;
+    let object = typed_as_served(root, value)?;
     let kept =
         serde_json::to_value(&object).map_err(|error| vec![error_at(root, value, error.to_string())])?;
     let mut lost = Vec::new();
     compare(root, value, &kept, &mut lost);
     if lost.is_empty() { Ok(object) } else { Err(lost) }
+}
+
+/// The same, but a field that `T` does not know is passed over.
+pub(super) fn typed_as_served<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Vec<FieldError>> {
+    let read: Result<T, _> = serde_path_to_error::deserialize(value);
+    read.map_err(|error| {
+        let mut field = root.to_owned();
+        let at = follow(error.path(), value, &mut field);
+        vec![error_at(&field, at, error.inner().to_string())]
+    })
 }
 
 /// What is wrong with the field, whose value is shown as it was given.

@@ -1,24 +1,79 @@
 //! Where the cluster's state comes from: Kubernetes objects become the events of [`state`](crate::state).
 //!
-//! Entry points: [`yaml::YamlDirectory`] reads a directory; [`lint`] says what is wrong with files
+//! Entry points: [`Source`], of which there are two: [`yaml::YamlDirectory`] reads a directory, [`kube::KubeSource`] asks an API server; [`lint`] says what is wrong with files
 //! before anybody reads them; [`convert`] trims the Kubernetes API's own types, for every source alike.
 //! What cannot be read is a [`Problem`], never a panic and never an empty state.
 
 pub mod convert;
+pub mod kube;
 pub mod lint;
 pub mod names;
 pub mod yaml;
 
 mod fields;
+mod object;
 
 use std::fmt;
 
-use crate::{policy::FieldError, state::model::ObjectKey};
+use crate::{
+    policy::FieldError,
+    state::{Event, model::ObjectKey},
+};
+
+/// One scan lists at most this many problems and counts the rest.
+pub const MOST_PROBLEMS: usize = 1000;
+
+/// What a look at a source found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scan {
+    /// The difference to what was in force before.
+    pub events: Vec<Event>,
+    /// Everything that is wrong now, also what was wrong before; sorted by file.
+    pub problems: Vec<Problem>,
+    /// How many more problems there are than `problems` lists.
+    pub problems_left_out: usize,
+}
+
+/// Where the cluster's state comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// Files.
+    Directory(yaml::YamlDirectory),
+    /// An API server.
+    Kubernetes(kube::KubeSource),
+}
+
+impl Source {
+    /// All there is, when it is known.
+    pub async fn first(&mut self) -> Scan {
+        match self {
+            Self::Directory(directory) => directory.scan(),
+            Self::Kubernetes(kubernetes) => kubernetes.first().await,
+        }
+    }
+
+    /// What is different since the last time.
+    pub fn scan(&mut self) -> Scan {
+        match self {
+            Self::Directory(directory) => directory.scan(),
+            Self::Kubernetes(kubernetes) => kubernetes.scan(),
+        }
+    }
+
+    /// Waits until something may be different. Dropping the future loses nothing.
+    pub async fn changed(&mut self) {
+        match self {
+            Self::Directory(directory) => directory.changed().await,
+            Self::Kubernetes(kubernetes) => kubernetes.changed().await,
+        }
+    }
+}
 
 /// What is wrong with a file, or with an object or a field in it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The file, by its name in the directory or as it was given.
+    /// The file, by its name in the directory or as it was given; empty for what the API server gave.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub file: String,
     /// The object, when it can be told which one it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +109,9 @@ impl Problem {
 /// One line, whatever is in the file: `pods.yaml: Pod shop/cart-0: spec.hostNetwork: "yes": …`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file.escape_debug())?;
+        if !self.file.is_empty() {
+            write!(f, "{}: ", self.file.escape_debug())?;
+        }
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }

@@ -95,6 +95,8 @@ pub struct Pod {
     pub key: NamespacedName,
     /// `metadata.uid`, or the key's text.
     pub uid: Arc<str>,
+    /// See [`Workload::kubelet_uid`](super::model::Workload::kubelet_uid).
+    pub kubelet_uid: Arc<str>,
     /// See [`Workload::owner`](super::model::Workload::owner).
     pub owner: Arc<str>,
     /// See [`Workload::owner_kind`](super::model::Workload::owner_kind).

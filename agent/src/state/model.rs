@@ -59,6 +59,8 @@ pub struct Workload {
     pub key: NamespacedName,
     /// `metadata.uid`; a YAML pod without one has its key's text instead.
     pub uid: Arc<str>,
+    /// The UID that its kubelet knows it by; another one than `uid` for a pod that the kubelet has from a file.
+    pub kubelet_uid: Arc<str>,
     /// Name of the workload that owns the pod (Deployment, StatefulSet, Job, …), or the pod's own name.
     pub owner: Arc<str>,
     /// `deployment`, `statefulset`, `daemonset`, `job`, `cronjob`, or `pod`: the word of the HBONE baggage.

@@ -23,6 +23,7 @@ pub(super) fn build(
     Some(Workload {
         key: pod.key.clone(),
         uid: pod.uid.clone(),
+        kubelet_uid: pod.kubelet_uid.clone(),
         owner: pod.owner.clone(),
         owner_kind: pod.owner_kind,
         node: pod.node.clone(),

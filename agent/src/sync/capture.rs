@@ -47,6 +47,9 @@ pub enum CaptureError {
     /// Nothing says where its namespace is.
     #[error("its network namespace is not known: annotate it with weir.dev/netns: /run/netns/NAME")]
     NoNetns,
+    /// The kubelet runs none of its processes.
+    #[error("nothing of it runs yet")]
+    NotRunning,
     /// It has no address yet.
     #[error("it has no address (status.podIPs)")]
     NoAddress,
@@ -91,11 +94,14 @@ pub enum CaptureError {
 impl Reconciler {
     /// Releases what is no longer to be captured, captures what is; names the pods for which that changed.
     pub(super) fn reconcile_pods(&mut self) -> BTreeSet<NamespacedName> {
+        self.find_places();
         let (wanted, doubly) = self.wanted();
         let leaving: Vec<NamespacedName> = self
             .pods
             .iter()
-            .filter(|(key, captured)| !wanted.get(*key).is_some_and(|workload| captured.stays(workload)))
+            .filter(|(key, captured)| {
+                !wanted.get(*key).is_some_and(|workload| self.stays(captured, workload))
+            })
             .map(|(key, _)| key.clone())
             .collect();
         let mut changed = BTreeSet::new();
@@ -137,7 +143,7 @@ impl Reconciler {
             if workload.enrolled {
                 wanted.insert(workload.key.clone(), workload.clone());
             }
-            if let Some(inode) = workload.netns.as_ref().and_then(|path| inode(path)) {
+            if let Some(inode) = self.netns_of(workload).and_then(|path| inode(&path)) {
                 claims.entry(inode).or_default().push(workload.clone());
             }
         }
@@ -148,7 +154,7 @@ impl Reconciler {
                 let other = rightful.clone().or_else(|| {
                     claimants.iter().find(|other| other.key != workload.key).map(|other| other.key.clone())
                 });
-                let path = workload.netns.clone().unwrap_or_default();
+                let path = self.netns_of(workload).unwrap_or_default();
                 if let (Some(other), Some(_)) = (other, wanted.remove(&workload.key)) {
                     doubly.insert(workload.key.clone(), CaptureError::ClaimedTwice { path, other });
                 }
@@ -161,13 +167,13 @@ impl Reconciler {
     /// must not lose the mesh to a later claim; else the only one whose addresses are there.
     fn rightful(&self, claimants: &[Arc<Workload>]) -> Option<NamespacedName> {
         let captured = |workload: &&Arc<Workload>| {
-            self.pods.get(&workload.key).is_some_and(|captured| captured.stays(workload))
+            self.pods.get(&workload.key).is_some_and(|captured| self.stays(captured, workload))
         };
         if let Some(workload) = claimants.iter().find(captured) {
             return Some(workload.key.clone());
         }
         let at_home = |workload: &&Arc<Workload>| {
-            workload.netns.clone().is_some_and(|path| own_netns(workload, path).is_ok())
+            self.netns_of(workload).is_some_and(|path| own_netns(workload, path).is_ok())
         };
         let mut at_home = claimants.iter().filter(at_home);
         match (at_home.next(), at_home.next()) {
@@ -185,7 +191,9 @@ impl Reconciler {
     }
 
     fn capture(&mut self, workload: &Arc<Workload>) -> Result<(), CaptureError> {
-        let path = workload.netns.clone().ok_or(CaptureError::NoNetns)?;
+        let unknown =
+            || if self.options.finds_places { CaptureError::NotRunning } else { CaptureError::NoNetns };
+        let path = self.netns_of(workload).ok_or_else(unknown)?;
         let netns = own_netns(workload, path.clone())?;
         let cookie = netns.cookie();
         let virtual_port = self.virtual_port(&netns)?;
@@ -255,7 +263,7 @@ impl Reconciler {
     fn why_released(&self, key: &NamespacedName, captured: &Captured) -> Ending {
         match self.snapshot.workload(key) {
             None => ending(Reason::Reset, "the pod is gone"),
-            Some(_) if !captured.pod.netns.is_at(&captured.path) => {
+            Some(_) if !self.is_at_home(captured) => {
                 ending(Reason::Reset, "the pod's network namespace is gone")
             }
             Some(workload) if !workload.enrolled => ending(Reason::NoLongerAllowed, "the pod left the mesh"),
@@ -264,6 +272,26 @@ impl Reconciler {
             }
             Some(_) => ending(Reason::Reset, "the pod was replaced"),
         }
+    }
+
+    /// Whether the pod is captured as `workload` wants it, in a namespace that is still its own.
+    fn stays(&self, captured: &Captured, workload: &Workload) -> bool {
+        captured.pod.is(workload)
+            && match self.netns_of(workload) {
+                Some(path) => captured.pod.netns.is_at(&path),
+                None => self.is_at_home(captured),
+            }
+    }
+
+    /// Whether the namespace in which a pod was captured is still there and the pod's.
+    pub(super) fn is_at_home(&self, captured: &Captured) -> bool {
+        if captured.pod.netns.is_at(&captured.path) {
+            return true;
+        }
+        // The process that showed where it is may end before the namespace does, which has then others to come. One that
+        // is over has lost its interfaces, though what is open here keeps it.
+        let has_addresses = |found: Vec<IpAddr>| captured.pod.addresses.iter().all(|ip| found.contains(ip));
+        self.options.finds_places && captured.pod.netns.addresses().is_ok_and(has_addresses)
     }
 
     fn virtual_port(&self, netns: &Netns) -> Result<u16, CaptureError> {
@@ -286,15 +314,6 @@ impl Reconciler {
             let value = kernel_workload(&captured.workload, captured.virtual_port);
             self.datapath.tables.workloads.set(captured.pod.netns.cookie(), value);
         }
-    }
-}
-
-impl Captured {
-    /// Whether the pod is captured as `workload` wants it, in a namespace that is still there.
-    fn stays(&self, workload: &Workload) -> bool {
-        self.pod.is(workload)
-            && workload.netns.as_ref() == Some(&self.path)
-            && self.pod.netns.is_at(&self.path)
     }
 }
 

@@ -42,7 +42,7 @@ impl Reconciler {
         let in_mesh = self.snapshot.workload(key).is_some_and(|workload| {
             workload.enrolled && !workload.host_network && *workload.node == *self.options.node
         });
-        in_mesh && captured.pod.netns.is_at(&captured.path)
+        in_mesh && self.is_at_home(captured)
     }
 
     /// Opens what is closed without need: it was captured again, or nobody wants it captured.
@@ -69,7 +69,7 @@ impl Reconciler {
 
     /// Of the namespace that a pod names.
     fn cookie_of(&self, key: &NamespacedName) -> Option<u64> {
-        let path = self.snapshot.workload(key)?.netns.clone()?;
+        let path = self.netns_of(self.snapshot.workload(key)?)?;
         Some(Netns::open(&path).ok()?.cookie())
     }
 }

@@ -9,6 +9,7 @@ mod closed;
 pub mod known;
 mod layer7;
 mod listeners;
+mod places;
 mod rejudge;
 mod rules;
 mod services;
@@ -23,11 +24,11 @@ use std::{
 
 use weir_common::{Config, config};
 
-use self::layer7::Clients;
 pub use self::{
     capture::{CaptureError, Captured},
     known::Known,
 };
+use self::{layer7::Clients, places::Found};
 use crate::{
     addr::octets,
     datapath::{Datapath, events::monotonic_ns, netns::interface_addresses},
@@ -51,6 +52,8 @@ pub struct Options {
     pub tunnel_same_node: bool,
     /// Most connections of one pod through the proxy.
     pub most_connections: u32,
+    /// Whether a kubelet runs the pods, so that where they run is found out from their processes.
+    pub finds_places: bool,
 }
 
 /// What was found and mended by one look at the kernel.
@@ -73,6 +76,7 @@ pub struct Reconciler {
     pods: BTreeMap<NamespacedName, Captured>,
     /// What an earlier agent captured, by namespace cookie.
     adopted: HashMap<u64, weir_common::Workload>,
+    places: Found,
     /// Cookies of namespaces that are hooked, and have no listeners.
     closed: HashSet<u64>,
     /// Whether all of the source could be read.
@@ -107,6 +111,7 @@ impl Reconciler {
             snapshot,
             pods: BTreeMap::new(),
             adopted,
+            places: Found::default(),
             closed: HashSet::new(),
             complete: false,
             failed: BTreeMap::new(),

@@ -21,8 +21,17 @@ pub struct AgentArgs {
     #[arg(long, env = "WEIR_NODE", value_name = "NAME", value_parser = node_name)]
     pub node: String,
     /// Directory of YAML with the cluster's objects
-    #[arg(long, env = "WEIR_STATE", value_name = "DIR")]
-    pub state: PathBuf,
+    #[arg(
+        long,
+        env = "WEIR_STATE",
+        value_name = "DIR",
+        required_unless_present = "kube",
+        conflicts_with = "kube"
+    )]
+    pub state: Option<PathBuf>,
+    /// Ask the Kubernetes API for the cluster's objects, as this pod's service account or as KUBECONFIG says
+    #[arg(long, env = "WEIR_KUBE")]
+    pub kube: bool,
     /// The certificate authority; agents that share DIR share a root
     #[arg(long, env = "WEIR_CA", value_name = "local:DIR")]
     pub ca: CaArg,

@@ -46,8 +46,12 @@ pub fn pod(key: NamespacedName, object: &Object) -> Result<Pod, Vec<FieldError>>
         faults.add("status.phase", phase, format!("must be one of {}", PHASES.join(", ")));
     }
     let (owner, owner_kind) = owner(metadata, &key.name);
+    let uid: Arc<str> = metadata.uid.as_deref().map_or_else(|| key.to_string().into(), Arc::from);
+    // Of a pod from a file the API has a mirror, with a UID of its own.
+    let of_file = super::annotations(metadata).get("kubernetes.io/config.mirror");
     let pod = Pod {
-        uid: metadata.uid.as_deref().map_or_else(|| key.to_string().into(), Arc::from),
+        kubelet_uid: of_file.map_or_else(|| uid.clone(), |uid| uid.as_str().into()),
+        uid,
         owner,
         owner_kind,
         node: spec.node_name.as_deref().unwrap_or_default().into(),

@@ -10,10 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{MOST_PROBLEMS, Scan, object::Found, read};
+use super::read;
 use crate::{
     policy::FieldError,
-    source::Problem,
+    source::{
+        MOST_PROBLEMS, Problem, Scan,
+        object::{self, Found},
+    },
     state::{Event, Object, model::ObjectKey},
 };
 
@@ -127,14 +130,8 @@ impl Catalogue {
             }
             for found in &file.found {
                 match found {
-                    // In force, but for some of its rules.
-                    Found::Object(key, Ok(Object::Route(route))) => {
-                        problems
-                            .extend(route.faults().map(|fault| Problem::of_field(name, Some(key), fault)));
-                    }
-                    Found::Object(_, Ok(_)) => {}
-                    Found::Object(key, Err(errors)) => problems
-                        .extend(errors.iter().map(|error| Problem::of_field(name, Some(key), error.clone()))),
+                    Found::Object(key, read) => problems
+                        .extend(object::faults(read).map(|fault| Problem::of_field(name, Some(key), fault))),
                     Found::Unknown(_, error) => problems.push(Problem::of_field(name, None, error.clone())),
                 }
             }

@@ -5,7 +5,6 @@
 //! scan finds is compared with what is in force, and only the difference becomes events.
 
 mod catalogue;
-mod object;
 mod read;
 mod watch;
 
@@ -20,26 +19,11 @@ use std::{
 
 pub(crate) use catalogue::Catalogue;
 
-use super::Problem;
-use crate::state::Event;
+use super::{Problem, Scan};
 use watch::Watch;
 
 /// Larger files are not read.
 pub const LARGEST_FILE: u64 = 16 << 20;
-
-/// One scan lists at most this many problems and counts the rest.
-pub const MOST_PROBLEMS: usize = 1000;
-
-/// What a scan found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scan {
-    /// The difference to what was in force before.
-    pub events: Vec<Event>,
-    /// Everything that is wrong now, also what was wrong before; sorted by file.
-    pub problems: Vec<Problem>,
-    /// How many more problems there are than `problems` lists.
-    pub problems_left_out: usize,
-}
 
 /// The directory cannot be read at all.
 #[derive(Debug, thiserror::Error)]

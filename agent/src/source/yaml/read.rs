@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::object::{self, Found};
+use crate::source::object::{self, Found};
 
 /// More objects than this in one file are refused with the file.
 pub(super) const MOST_OBJECTS: usize = 200_000;

@@ -32,6 +32,7 @@ pub(super) fn pod(key: &str, addresses: &[&str]) -> Pod {
     let key = named(key);
     Pod {
         uid: key.to_string().into(),
+        kubelet_uid: key.to_string().into(),
         owner: key.name.clone(),
         owner_kind: "pod",
         node: "node-a".into(),

@@ -1,7 +1,7 @@
 //! Each kind of bad input: what is said of it, and what stays in force.
 
 use super::{Files, places, pod, told};
-use crate::source::yaml::MOST_PROBLEMS;
+use crate::source::MOST_PROBLEMS;
 
 const POLICY: &str = "---\napiVersion: weir.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: p, namespace: shop}\n\
                       spec: {rules: [{from: [{namespaces: [shop]}]}]}\n";

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::{Files, pod, told};
 use crate::{
-    source::yaml::{LARGEST_FILE, Scan, YamlDirectory},
+    source::{
+        Scan,
+        yaml::{LARGEST_FILE, YamlDirectory},
+    },
     state::{Event, Object},
 };
 

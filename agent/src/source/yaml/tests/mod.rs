@@ -7,7 +7,7 @@ mod routes;
 mod users;
 
 use crate::{
-    source::yaml::{Catalogue, Scan},
+    source::{Scan, yaml::Catalogue},
     state::{Event, Object, model::ObjectKey},
 };
 

@@ -1,7 +1,8 @@
 //! From one document to one object of the mesh's state.
 //!
-//! Entry point: [`read`]. Pure. Which object it is, is found out first, so that whatever else is wrong
-//! can be said of that object, and its last good version can stay in force.
+//! Entry points: [`read`] for what somebody wrote, [`read_served`] for what the API server gives. Pure. Which object it
+//! is, is found out first, so that whatever else is wrong can be said of that object, and its last good version can
+//! stay in force.
 
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use k8s_openapi::{
     api::{core::v1 as core, discovery::v1 as discovery},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
     policy::{FieldError, Policy, PolicyKey},
     source::{
         convert,
-        fields::{error_at, join, typed},
+        fields::{error_at, join, typed, typed_as_served},
         names,
     },
     state::{
@@ -51,7 +53,43 @@ pub(super) fn read(value: &Value, place: &str) -> Found {
         }
         Ok((kind, key)) => {
             let named = NamespacedName::new(key.namespace.clone(), key.name.clone());
-            Found::Object(key, parse(kind, named, value))
+            Found::Object(key, parse(kind, named, value, Reading::Strict))
+        }
+    }
+}
+
+/// Reads an object that the API server has checked, so that a field unknown here is one that a later version knows.
+///
+/// # Errors
+/// Every field that is not what it should be.
+pub(super) fn read_served(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<FieldError>> {
+    parse(kind, key, value, Reading::Served)
+}
+
+/// What is wrong with an object that was read: all of it, or parts of one that is in force.
+pub(super) fn faults(read: &Result<Object, Vec<FieldError>>) -> impl Iterator<Item = FieldError> {
+    let (route, errors) = match read {
+        Ok(Object::Route(route)) => (Some(route), &[][..]),
+        Ok(_) => (None, &[][..]),
+        Err(errors) => (None, &errors[..]),
+    };
+    route.into_iter().flat_map(|route| route.faults()).chain(errors.iter().cloned())
+}
+
+/// What to think of a field that is not known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// That it is a mistake.
+    Strict,
+    /// That it is of a later version.
+    Served,
+}
+
+impl Reading {
+    fn typed<T: DeserializeOwned + Serialize>(self, value: &Value) -> Result<T, Vec<FieldError>> {
+        match self {
+            Self::Strict => typed("", value),
+            Self::Served => typed_as_served("", value),
         }
     }
 }
@@ -92,7 +130,12 @@ fn identify(value: &Value) -> Result<(Kind, ObjectKey), FieldError> {
     Ok((kind, ObjectKey { kind: kind.word().into(), namespace, name }))
 }
 
-fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<FieldError>> {
+fn parse(
+    kind: Kind,
+    key: NamespacedName,
+    value: &Value,
+    reading: Reading,
+) -> Result<Object, Vec<FieldError>> {
     let version = value.get("apiVersion").unwrap_or(&Value::Null);
     let versions = api_versions(kind);
     if !versions.iter().any(|known| version == known) {
@@ -103,12 +146,14 @@ fn parse(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<F
         return Err(vec![error_at("metadata.namespace", namespace, format!("a {kind} is in no namespace"))]);
     }
     Ok(match kind {
-        Kind::Namespace => convert::namespace(&key.name, &typed::<core::Namespace>("", value)?)?.into(),
-        Kind::Node => convert::node(&key.name, &typed::<core::Node>("", &with_quantities(value))?)?.into(),
-        Kind::Pod => convert::pod(key, &typed::<core::Pod>("", &with_quantities(value))?)?.into(),
-        Kind::Service => convert::service(key, &typed::<core::Service>("", value)?)?.into(),
+        Kind::Namespace => convert::namespace(&key.name, &reading.typed::<core::Namespace>(value)?)?.into(),
+        Kind::Node => {
+            convert::node(&key.name, &reading.typed::<core::Node>(&with_quantities(value))?)?.into()
+        }
+        Kind::Pod => convert::pod(key, &reading.typed::<core::Pod>(&with_quantities(value))?)?.into(),
+        Kind::Service => convert::service(key, &reading.typed::<core::Service>(value)?)?.into(),
         Kind::EndpointSlice => {
-            convert::endpoint_slice(key, &typed::<discovery::EndpointSlice>("", value)?)?.into()
+            convert::endpoint_slice(key, &reading.typed::<discovery::EndpointSlice>(value)?)?.into()
         }
         Kind::HttpRoute => custom(value, |meta, spec| Route::http(key, route_meta(meta), spec))?.into(),
         Kind::GrpcRoute => custom(value, |meta, spec| Route::grpc(key, route_meta(meta), spec))?.into(),
@@ -166,7 +211,7 @@ fn custom<T>(
 }
 
 /// The versions of a kind that are read; all have one shape.
-fn api_versions(kind: Kind) -> &'static [&'static str] {
+pub(super) fn api_versions(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => &["v1"],
         Kind::EndpointSlice => &["discovery.k8s.io/v1"],

@@ -1,0 +1,112 @@
+//! Where on this machine a pod runs: the process whose network namespace is the pod's.
+//!
+//! Entry point: [`Places::look`]. The kubelet puts each pod's processes into a cgroup that has the pod's UID in its path,
+//! whatever the container runtime; the oldest of them is the sandbox's, which makes the namespace and lives as long as
+//! it. What is found here is a hint: whose namespace it is, is checked by who uses it.
+
+mod cgroup;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// Pods by UID.
+#[derive(Debug)]
+pub struct Places {
+    proc: PathBuf,
+    found: HashMap<Arc<str>, Place>,
+}
+
+/// A pod's oldest process.
+#[derive(Debug)]
+struct Place {
+    netns: PathBuf,
+    /// Tells when the process ends, and that its number is not another's.
+    process: OwnedFd,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), found: HashMap::new() }
+    }
+}
+
+impl Places {
+    /// The network namespace of the pod with this UID, if it is known where that runs.
+    pub fn of(&self, uid: &str) -> Option<&Path> {
+        self.found.get(uid).map(|place| &*place.netns)
+    }
+
+    /// Forgets pods that are not `wanted` or whose process has ended, and says of which it is not known where they run.
+    pub fn keep(&mut self, wanted: HashSet<Arc<str>>) -> HashSet<Arc<str>> {
+        self.found.retain(|uid, place| wanted.contains(uid) && !place.is_over());
+        wanted.into_iter().filter(|uid| !self.found.contains_key(uid)).collect()
+    }
+
+    /// Looks for pods among all processes. It reads a file of each, which takes some microseconds.
+    ///
+    /// # Errors
+    /// When processes cannot be listed.
+    pub fn look(&mut self, wanted: &HashSet<Arc<str>>) -> io::Result<()> {
+        let mut oldest: HashMap<&Arc<str>, (u64, i32)> = HashMap::new();
+        for entry in fs::read_dir(&self.proc)? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            // Processes come and go meanwhile.
+            let Some((uid, began)) = self.pod_of(pid).and_then(|uid| {
+                let uid = wanted.get(&*uid)?;
+                Some((uid, self.began(pid)?))
+            }) else {
+                continue;
+            };
+            let place = oldest.entry(uid).or_insert((began, pid));
+            *place = (*place).min((began, pid));
+        }
+        for (uid, (_, pid)) in oldest {
+            let Some(process) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            else {
+                continue;
+            };
+            // What the number meant before the descriptor was there, could be another process by now.
+            if self.pod_of(pid).is_some_and(|found| *found == **uid) {
+                let netns = self.proc.join(pid.to_string()).join("ns/net");
+                self.found.insert(uid.clone(), Place { netns, process });
+            }
+        }
+        Ok(())
+    }
+
+    /// The UID of the pod that a process is in.
+    fn pod_of(&self, pid: i32) -> Option<String> {
+        let text = fs::read_to_string(self.proc.join(pid.to_string()).join("cgroup")).ok()?;
+        cgroup::pod(&text)
+    }
+
+    /// When a process began, in clock ticks since boot (`starttime`, proc(5)).
+    fn began(&self, pid: i32) -> Option<u64> {
+        let text = fs::read_to_string(self.proc.join(pid.to_string()).join("stat")).ok()?;
+        // The name, which may have any character, is the second field and in parentheses.
+        let (_, behind) = text.rsplit_once(") ")?;
+        behind.split(' ').nth(19)?.parse().ok()
+    }
+}
+
+impl Place {
+    fn is_over(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.process, PollFlags::IN)], Some(&now)) != Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! The Kubernetes API as the source of the cluster's state.
+//!
+//! Entry points: [`client`], [`KubeSource`]. Each kind is watched by a task of its own; what they hear is trimmed on
+//! arrival, and only what is different from what is in force becomes events. Everything is read, nothing written.
+
+mod raw;
+mod store;
+mod watch;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use http_body_util::BodyExt as _;
+use kube::{Client, client::ClientBuilder};
+use tokio::{
+    sync::mpsc::{Receiver, channel},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tower::util::MapResponseLayer;
+
+use self::{
+    store::{Store, Told},
+    watch::Watch,
+};
+use super::Scan;
+use crate::state::{Event, Kind};
+
+/// What was told and not yet taken in; the watches wait when it is full.
+const TOLD: usize = 4096;
+/// Taken in at once.
+const AT_ONCE: usize = 16 * 1024;
+/// An API server sends something to each watch at least once a minute.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Until somebody who waits for the API server is told so again.
+const WAITING: Duration = Duration::from_secs(10);
+/// The first version (of 1.x) of Kubernetes that begins a watch with all there is, unless that is switched off.
+const STREAMS: u32 = 34;
+
+/// The API server cannot even be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is neither a service account nor a kubeconfig.
+    #[error("{0}: run in a pod with a service account, or name a kubeconfig in KUBECONFIG")]
+    Config(#[from] kube::config::InferConfigError),
+    /// They cannot be used.
+    #[error("cannot talk to the API server: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// When the API server was last heard.
+#[derive(Clone, Debug)]
+pub struct Heard(Arc<(Instant, AtomicU64)>);
+
+impl Heard {
+    fn new() -> Self {
+        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+    }
+
+    fn now(&self) {
+        let (origin, at) = &*self.0;
+        at.store(u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// How long ago the API server said anything that was no error.
+    pub fn age(&self) -> Duration {
+        let (origin, at) = &*self.0;
+        origin.elapsed().saturating_sub(Duration::from_millis(at.load(Relaxed)))
+    }
+}
+
+/// A client for the API server that the service account of this pod, or a kubeconfig, names; and when that was heard.
+///
+/// # Errors
+/// Neither is there, or it cannot be used.
+pub async fn client() -> Result<(Client, Heard), ClientError> {
+    let mut config = kube::Config::infer().await?;
+    config.read_timeout = Some(SILENCE);
+    let heard = Heard::new();
+    let hearing = heard.clone();
+    let layer = MapResponseLayer::new(move |response: http::Response<_>| {
+        let hearing = hearing.clone();
+        let well = response.status().is_success();
+        response.map(move |body: Box<kube::client::DynBody>| {
+            body.map_frame(move |frame| {
+                if well {
+                    hearing.now();
+                }
+                frame
+            })
+        })
+    });
+    Ok((ClientBuilder::try_from(config)?.with_layer(&layer).build(), heard))
+}
+
+/// How the watches do.
+#[derive(Debug)]
+pub struct Status {
+    heard: Heard,
+    kinds: BTreeMap<Kind, OfKind>,
+}
+
+/// How the watch of a kind does.
+#[derive(Debug, Default)]
+pub struct OfKind {
+    /// How many objects are in force.
+    pub objects: AtomicUsize,
+    /// How often it was told all there is.
+    pub lists: Count,
+    /// How often it failed.
+    pub errors: Count,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Status {
+    fn of(&self, kind: Kind) -> &OfKind {
+        // Every kind that is watched is in it.
+        &self.kinds[&kind]
+    }
+
+    /// How long ago the API server was heard.
+    pub fn age(&self) -> Duration {
+        self.heard.age()
+    }
+
+    /// Each kind, and how its watch does.
+    pub fn kinds(&self) -> impl Iterator<Item = (Kind, &OfKind)> {
+        self.kinds.iter().map(|(kind, of)| (*kind, of))
+    }
+}
+
+/// The objects of an API server.
+#[derive(Debug)]
+pub struct KubeSource {
+    store: Store,
+    told: Receiver<(Kind, Told)>,
+    /// What was waited for and not yet taken in.
+    next: Option<(Kind, Told)>,
+    /// What was taken in and nobody has yet.
+    events: Vec<Event>,
+    status: Arc<Status>,
+    /// Ends with the source.
+    _watches: JoinSet<()>,
+}
+
+impl KubeSource {
+    /// Begins to watch. Runs in a tokio runtime.
+    pub fn start(client: Client, heard: Heard) -> Self {
+        let (sender, told) = channel(TOLD);
+        let kinds = Kind::ALL.into_iter().map(|kind| (kind, OfKind::default())).collect();
+        let status = Arc::new(Status { heard, kinds });
+        let mut watches = JoinSet::new();
+        let of_watches = status.clone();
+        watches.spawn(async move {
+            let streams = streams(&client).await;
+            let mut all = JoinSet::new();
+            for kind in Kind::ALL {
+                let (client, told, status) = (client.clone(), sender.clone(), of_watches.clone());
+                all.spawn(Watch { kind, client, streams, fields: None, told, status }.run());
+            }
+            drop(sender);
+            all.join_all().await;
+        });
+        Self { store: Store::default(), told, next: None, events: Vec::new(), status, _watches: watches }
+    }
+
+    /// How the watches do.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.clone()
+    }
+
+    /// Waits until all there is was told, and takes it in. Dropping the future loses nothing.
+    pub async fn first(&mut self) -> Scan {
+        loop {
+            let missing = self.store.missing(&Kind::ALL);
+            if missing.is_empty() {
+                return self.scan();
+            }
+            if timeout(WAITING, self.changed()).await.is_err() {
+                let kinds: Vec<&str> = missing.iter().map(|kind| kind.word()).collect();
+                tracing::warn!(kinds = kinds.join(", "), "waiting for the API server");
+            }
+            self.drain();
+        }
+    }
+
+    /// Takes in what was told since.
+    pub fn scan(&mut self) -> Scan {
+        self.drain();
+        for (kind, count) in self.store.counts() {
+            self.status.of(kind).objects.store(count, Relaxed);
+        }
+        let (problems, problems_left_out) = self.store.problems();
+        Scan { events: std::mem::take(&mut self.events), problems, problems_left_out }
+    }
+
+    /// Waits until something was told. Dropping the future loses nothing.
+    pub async fn changed(&mut self) {
+        if self.next.is_none() {
+            match self.told.recv().await {
+                Some(told) => self.next = Some(told),
+                // Watches do not end before the source.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let told = std::iter::from_fn(|| self.next.take().or_else(|| self.told.try_recv().ok()));
+        for (kind, told) in told.take(AT_ONCE) {
+            self.store.take(kind, told, &mut self.events);
+        }
+    }
+}
+
+/// Whether the API server begins a watch with all there is; waits until it says what it is.
+async fn streams(client: &Client) -> bool {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match client.apiserver_version().await {
+            Ok(version) => {
+                // Some have a plus behind it.
+                let minor = version.minor.trim_end_matches(|c: char| !c.is_ascii_digit());
+                return version.major != "1" || minor.parse().is_ok_and(|minor: u32| minor >= STREAMS);
+            }
+            Err(error) => tracing::debug!(%error, "the API server does not say what it is"),
+        }
+        sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,235 @@
+//! One node of a cluster: containerd, kubelet and kube-proxy in a network namespace and a file system of their own.
+//!
+//! Entry point: [`KubeNode::start`]. It has this machine's root, but `/run`, `/var/lib` and `/var/log` begin empty, `/etc`
+//! keeps what is written to it, and `/sys/fs/bpf` is its own: every path is as on a machine that is a node, and all of it
+//! goes with the node's last process.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{BUSYBOX, CONTROL, DNS};
+use crate::{
+    api_server::{ApiServer, Host},
+    cgroup, netns,
+    process::{Finished, Process, eventually},
+    programs,
+    scope::Scope,
+};
+
+/// Makes the file system, says which process is in it, and becomes the command: `sh -c … sh DIR COMMAND…`.
+const ROOT: &str = r#"
+set -e
+dir=$1; shift
+mount --make-rprivate /
+mkdir -p "$dir/etc" "$dir/work"
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/work" /etc
+for place in /run /var/lib /var/log; do mount -t tmpfs tmpfs $place; done
+mkdir -p /run/netns /run/lock /var/lib/kubelet /etc/cni/net.d
+cp "$dir/net.conflist" /etc/cni/net.d/10-bridge.conflist
+mount -t bpf bpf /sys/fs/bpf
+mount --make-rshared /
+echo $$ > "$dir/pid"
+exec "$@"
+"#;
+
+/// A node; dropping it ends it. Its files are the cluster's.
+pub struct KubeNode {
+    name: String,
+    host: Host,
+    dir: PathBuf,
+    kubelet: Option<Process>,
+    proxy: Process,
+    containerd: Process,
+    images: Vec<PathBuf>,
+    _scope: Arc<Scope>,
+}
+
+impl KubeNode {
+    pub(super) fn start(
+        scope: &Arc<Scope>,
+        api: &ApiServer,
+        number: u8,
+        name: &str,
+        images: &[PathBuf],
+    ) -> Result<Self> {
+        let dir = scope.dir.join(name);
+        fs::create_dir(&dir)?;
+        let host = network(scope, number, name)?;
+        cgroup::make_everywhere(&scope.relative_cgroup().join(name))?;
+        fs::write(dir.join("net.conflist"), conflist(number).to_string())?;
+        fs::write(dir.join("kubeconfig"), api.kubeconfig_of(name).to_string())?;
+        fs::write(dir.join("kubelet.yaml"), kubelet(scope, name, &dir).to_string())?;
+        fs::write(dir.join("proxy.yaml"), proxy(api, name).to_string())?;
+        fs::write(dir.join("containerd.toml"), containerd_config())?;
+        fs::write(dir.join("resolv.conf"), format!("nameserver {CONTROL}\n"))?;
+        let path = |file: &str| dir.join(file).display().to_string();
+        let mut words = vec!["unshare", "--mount", "sh", "-c", ROOT, "sh"];
+        let (own, config) = (dir.display().to_string(), path("containerd.toml"));
+        words.extend([own.as_str(), "containerd", "--config", &config]);
+        let containerd = host.start(&dir.join("containerd.log"), words)?;
+        eventually("a node's file system", || {
+            Ok(fs::read_to_string(dir.join("pid")).ok().filter(|pid| !pid.is_empty()))
+        })?;
+        let words = [programs::kubernetes("kube-proxy")?, format!("--config={}", path("proxy.yaml"))];
+        let proxy = host.start(&dir.join("proxy.log"), in_root(&dir, words)?)?;
+        let mut node = Self {
+            name: name.into(),
+            host,
+            dir,
+            kubelet: None,
+            proxy,
+            containerd,
+            images: images.to_vec(),
+            _scope: scope.clone(),
+        };
+        node.import()?;
+        node.start_kubelet()?;
+        Ok(node)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.host.address
+    }
+
+    /// Runs a command on the node, with its network and its files, to its end.
+    pub fn run<S: AsRef<str>>(&self, command: impl IntoIterator<Item = S>) -> Result<Finished> {
+        self.host.spawn(in_root(&self.dir, command)?)?.finish()
+    }
+
+    /// What its kubelet, its container runtime and its proxy have said.
+    pub fn log(&self) -> String {
+        let text = |name: &str| fs::read_to_string(self.dir.join(name)).unwrap_or_default();
+        ["kubelet.log", "containerd.log", "proxy.log"].map(text).concat()
+    }
+
+    pub(super) fn keep(self) {
+        self.kubelet.into_iter().chain([self.proxy, self.containerd]).for_each(std::mem::forget);
+    }
+
+    fn import(&self) -> Result<()> {
+        eventually("containerd to answer", || Ok(self.run(["ctr", "version"])?.success().ok()))?;
+        for image in &self.images {
+            let file = image.display().to_string();
+            self.run(["ctr", "--namespace", "k8s.io", "image", "import", &file])?.success()?;
+        }
+        Ok(())
+    }
+
+    fn start_kubelet(&mut self) -> Result<()> {
+        let file = |name: &str| self.dir.join(name).display().to_string();
+        let words = [
+            programs::kubernetes("kubelet")?,
+            format!("--config={}", file("kubelet.yaml")),
+            format!("--kubeconfig={}", file("kubeconfig")),
+            format!("--hostname-override={}", self.name),
+            format!("--node-ip={}", self.host.address),
+        ];
+        let words = in_root(&self.dir, words)?;
+        self.kubelet = Some(self.host.start(&self.dir.join("kubelet.log"), words)?);
+        Ok(())
+    }
+}
+
+/// A command with what puts it into the node's file system.
+fn in_root<S: AsRef<str>>(dir: &Path, command: impl IntoIterator<Item = S>) -> Result<Vec<String>> {
+    let pid = fs::read_to_string(dir.join("pid")).context("the node has no file system")?;
+    let mut words =
+        vec!["nsenter".to_owned(), "--mount".into(), "--target".into(), pid.trim().into(), "--".into()];
+    words.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
+    Ok(words)
+}
+
+/// Its network namespace, on the bridge of all nodes, with the ways to other nodes' pods.
+fn network(scope: &Scope, number: u8, name: &str) -> Result<Host> {
+    let (netns, control) = (scope.netns(name), scope.netns("control"));
+    netns::add(&netns)?;
+    let address = Ipv4Addr::new(10, 99, 0, 10 + number);
+    let link =
+        format!("link add {name} type veth peer name eth0 netns {netns}\nlink set {name} master nodes up\n");
+    netns::configure(&control, &[], &link)?;
+    let mut addresses = format!(
+        "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {CONTROL}\n"
+    );
+    for other in (1..=3u8).filter(|other| *other != number) {
+        addresses += &format!("route add 10.244.{other}.0/24 via 10.99.0.{}\n", 10 + other);
+    }
+    netns::configure(&netns, &[("net/ipv4/ip_forward", "1")], &addresses)?;
+    netns::configure(&control, &[], &format!("route add 10.244.{number}.0/24 via {address}\n"))?;
+    let cgroup = scope.cgroup.join(format!("{name}-system"));
+    cgroup::make(&cgroup)?;
+    Ok(Host { name: name.into(), cgroup, netns: netns::path(&netns), address: IpAddr::V4(address) })
+}
+
+/// The plain chain of CNI plugins that Debian has.
+fn conflist(number: u8) -> serde_json::Value {
+    json!({
+        "cniVersion": "1.0.0", "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local", "ranges": [[{"subnet": format!("10.244.{number}.0/24")}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ],
+    })
+}
+
+fn kubelet(scope: &Scope, name: &str, dir: &Path) -> serde_json::Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+        "failCgroupV1": false, "cgroupDriver": "cgroupfs",
+        "cgroupRoot": Path::new("/").join(scope.relative_cgroup()).join(name),
+        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        // Whoever reaches it is in the cluster's own network namespaces.
+        "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "failSwapOn": false, "resolvConf": dir.join("resolv.conf"),
+        "clusterDNS": [DNS], "clusterDomain": "cluster.local",
+        "maxPods": 200, "enforceNodeAllocatable": ["pods"],
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "nodeStatusUpdateFrequency": "5s", "serializeImagePulls": false,
+    })
+}
+
+fn proxy(api: &ApiServer, name: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+        "mode": "iptables", "hostnameOverride": name, "clusterCIDR": "10.244.0.0/16",
+        "clientConnection": {"kubeconfig": api.kubeconfig()},
+        "conntrack": {"maxPerCore": 0},
+    })
+}
+
+fn containerd_config() -> String {
+    format!(
+        r#"version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  # runc could not lower it without CAP_SYS_RESOURCE.
+  restrict_oom_score_adj = true
+  sandbox_image = "{BUSYBOX}"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"#
+    )
+}

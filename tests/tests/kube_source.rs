@@ -1,0 +1,170 @@
+//! An agent that reads the cluster from a real API server: what is told there is in force here, whatever the server does.
+//!
+//! Its pods run on another node, so that nothing has to be captured: what the agent knows, `weir policy explain` says.
+
+use anyhow::Result;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use weir_tests::{Agent, ApiServer, Manifest, Topology, eventually};
+
+/// A pod of `shop` on node-b with an address.
+fn pod(api: &ApiServer, name: &str, address: &str) -> Result<()> {
+    api.apply(
+        &json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": name, "labels": {"app": name}},
+            "spec": {
+                "nodeName": "node-b", "serviceAccountName": name,
+                "containers": [{"name": "app", "image": "none"}],
+            },
+        })
+        .to_string(),
+    )?;
+    let status = json!({
+        "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+        "conditions": [{"type": "Ready", "status": "True"}],
+    });
+    api.set_status(&format!("pod/{name}"), "shop", &status)
+}
+
+/// Two pods in the mesh.
+fn shop(api: &ApiServer) -> Result<()> {
+    api.put(&Manifest::meshed("shop"))?;
+    pod(api, "cart", "10.244.2.10")?;
+    pod(api, "pay", "10.244.2.11")
+}
+
+fn agent(topology: &Topology, api: &ApiServer) -> Result<Agent> {
+    let kubeconfig = api.kubeconfig().display().to_string();
+    topology.node("a").agent().args(["--kube"]).env("KUBECONFIG", &kubeconfig).spawn()
+}
+
+/// What would become of a connection from cart to pay; none when the agent does not know both.
+fn explained(agent: &Agent) -> Result<Option<Value>> {
+    let words = ["policy", "explain", "--from", "shop/cart", "--to", "shop/pay:80", "-o", "json"];
+    let finished = agent.weir(words)?;
+    Ok(serde_json::from_str(&finished.stdout).ok())
+}
+
+fn wait_allowed(agent: &Agent, allowed: bool) -> Result<Value> {
+    eventually(&format!("it to be allowed: {allowed}"), || {
+        Ok(explained(agent)?.filter(|answer| answer["allowed"] == allowed))
+    })
+}
+
+/// A definition of a kind of ours that lets everything pass.
+fn definition(kind: &str, plural: &str) -> String {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.weir.dev")},
+        "spec": {
+            "group": "weir.dev", "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
+    .to_string()
+}
+
+fn deny(rules: Value) -> Value {
+    json!({
+        "apiVersion": "weir.dev/v1alpha1", "kind": "AccessPolicy",
+        "metadata": {"namespace": "shop", "name": "none"},
+        "spec": {"tier": "application", "action": "deny", "rules": rules},
+    })
+}
+
+#[test]
+fn what_is_told_is_in_force_and_what_goes_is_not() -> Result<()> {
+    let topology = Topology::with_nodes(1)?;
+    let api = ApiServer::start(topology.node("a"))?;
+    shop(&api)?;
+    let agent = agent(&topology, &api)?.ready()?;
+    wait_allowed(&agent, true)?;
+    api.kubectl(["-n", "shop", "delete", "pod", "pay", "--grace-period=0", "--force"])?;
+    eventually("pay to be gone", || Ok(explained(&agent)?.is_none().then_some(())))?;
+    pod(&api, "pay", "10.244.2.12")?;
+    wait_allowed(&agent, true)?;
+    agent.wait_metric("weir_source_objects", &[("kind", "Pod")], 2.0)?;
+    Ok(())
+}
+
+#[test]
+fn a_kind_that_is_not_installed_is_waited_for_and_a_bad_object_changes_nothing() -> Result<()> {
+    let topology = Topology::with_nodes(1)?;
+    let api = ApiServer::start(topology.node("a"))?;
+    shop(&api)?;
+    let agent = agent(&topology, &api)?.ready()?;
+    wait_allowed(&agent, true)?;
+    api.apply(&definition("AccessPolicy", "accesspolicies"))?;
+    let from_cart = json!([{"from": [{"serviceAccounts": ["shop/cart"]}]}]);
+    eventually("the kind to be there", || Ok(api.apply(&deny(from_cart.clone()).to_string()).ok()))?;
+    wait_allowed(&agent, false)?;
+
+    api.apply(&deny(json!([{"to": [{"ports": ["eighty"]}]}])).to_string())?;
+    let status = agent.wait_status("a problem", |status| {
+        status["problems"].as_array().is_some_and(|problems| !problems.is_empty())
+    })?;
+    let problem = &status["problems"][0];
+    assert_eq!(problem["object"], "AccessPolicy shop/none", "{status}");
+    assert_eq!(
+        (&problem["field"], &problem["value"]),
+        (&json!("spec.rules[0].to[0].ports[0]"), &json!("eighty"))
+    );
+    wait_allowed(&agent, false)?;
+
+    api.kubectl(["-n", "shop", "delete", "accesspolicy", "none"])?;
+    wait_allowed(&agent, true)?;
+    Ok(())
+}
+
+#[test]
+fn an_api_server_that_hangs_or_is_gone_changes_nothing_and_what_was_missed_is_made_up_for() -> Result<()> {
+    let topology = Topology::with_nodes(1)?;
+    let mut api = ApiServer::start(topology.node("a"))?;
+    shop(&api)?;
+    let agent = agent(&topology, &api)?.ready()?;
+    wait_allowed(&agent, true)?;
+
+    api.freeze()?;
+    wait_allowed(&agent, true)?;
+    agent.http("/readyz")?;
+    api.thaw()?;
+
+    api.stop()?;
+    eventually("watches to fail", || {
+        Ok(agent.metric("weir_source_errors_total", &[])?.filter(|errors| *errors > 0.0))
+    })?;
+    wait_allowed(&agent, true)?;
+    agent.http("/readyz")?;
+
+    // It does not see this one go; a server that has started anew cannot tell what was before.
+    agent.signal(Signal::STOP)?;
+    api.restart()?;
+    api.kubectl(["-n", "shop", "delete", "pod", "pay", "--grace-period=0", "--force"])?;
+    agent.signal(Signal::CONT)?;
+    eventually("pay to be gone", || Ok(explained(&agent)?.is_none().then_some(())))?;
+    pod(&api, "pay", "10.244.2.12")?;
+    wait_allowed(&agent, true)?;
+    Ok(())
+}
+
+#[test]
+fn without_an_api_server_an_agent_waits_and_is_not_ready() -> Result<()> {
+    let topology = Topology::with_nodes(1)?;
+    let mut api = ApiServer::start(topology.node("a"))?;
+    shop(&api)?;
+    api.stop()?;
+    let mut agent = agent(&topology, &api)?;
+    agent.wait_log("it to say what it waits for", |line| {
+        line.contains("waiting for the API server").then_some(())
+    })?;
+    assert!(agent.http("/readyz").is_err());
+    api.restart()?;
+    let agent = agent.ready()?;
+    wait_allowed(&agent, true)?;
+    Ok(())
+}

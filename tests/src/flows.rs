@@ -62,7 +62,7 @@ impl Follower {
     }
 }
 
-fn parse(line: &str) -> Result<Flow> {
+pub(crate) fn parse(line: &str) -> Result<Flow> {
     Ok(Flow(serde_json::from_str(line).with_context(|| format!("not a flow record: {line}"))?))
 }
 

@@ -4,6 +4,7 @@
 //! Entry point: [`Cluster::up`]; from it come [`ApiServer`] and [`KubeNode`]. The control plane is in a network namespace
 //! of its own at 10.99.0.1, node N at 10.99.0.1N with pods in 10.244.N.0/24. Everything is gone when it is dropped.
 
+mod agent;
 mod node;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Result, bail};
 use serde_json::json;
 
-pub use self::node::KubeNode;
+pub use self::{agent::KubeAgent, node::KubeNode};
 use crate::{
     api_server::{ApiServer, Host, Options},
     cgroup,
@@ -62,6 +63,20 @@ impl Cluster {
     /// Runs `kubectl WORDS…` to its end, and gives what it printed.
     pub fn kubectl<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<String> {
         self.api.kubectl(words)
+    }
+
+    /// Runs a command in a pod, `NAMESPACE/NAME`, and gives what it printed.
+    pub fn exec<S: AsRef<str>>(&self, pod: &str, command: impl IntoIterator<Item = S>) -> Result<String> {
+        let (namespace, name) = pod.split_once('/').unwrap_or(("default", pod));
+        let mut words = vec!["-n".to_owned(), namespace.into(), "exec".into(), name.into(), "--".into()];
+        words.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
+        self.kubectl(words)
+    }
+
+    /// Waits until all pods of a namespace are ready.
+    pub fn wait_ready(&self, namespace: &str) -> Result<()> {
+        let condition = ["wait", "--for=condition=Ready", "pod", "--all", "--timeout=50s", "-n", namespace];
+        self.kubectl(condition).map(drop)
     }
 
     /// The nodes.

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{BUSYBOX, CONTROL, DNS};
+use super::{BUSYBOX, CONTROL, DNS, agent::KubeAgent};
 use crate::{
     api_server::{ApiServer, Host},
     cgroup, netns,
@@ -34,6 +34,13 @@ for place in /run /var/lib /var/log; do mount -t tmpfs tmpfs $place; done
 mkdir -p /run/netns /run/lock /var/lib/kubelet /etc/cni/net.d
 cp "$dir/net.conflist" /etc/cni/net.d/10-bridge.conflist
 mount -t bpf bpf /sys/fs/bpf
+# A kubelet sets what is the whole machine's, unless it is so already.
+for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
+    kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
+  file=/run/sysctl-$(echo "${setting%=*}" | tr / -)
+  echo "${setting#*=}" > "$file"
+  mount --bind "$file" "/proc/sys/${setting%=*}"
+done
 mount --make-rshared /
 echo $$ > "$dir/pid"
 exec "$@"
@@ -41,9 +48,13 @@ exec "$@"
 
 /// A node; dropping it ends it. Its files are the cluster's.
 pub struct KubeNode {
-    name: String,
-    host: Host,
-    dir: PathBuf,
+    pub(super) name: String,
+    pub(super) host: Host,
+    pub(super) dir: PathBuf,
+    /// The cgroup that its pods are in.
+    pub(super) cgroup: PathBuf,
+    /// The files of the cluster.
+    pub(super) shared: PathBuf,
     kubelet: Option<Process>,
     proxy: Process,
     containerd: Process,
@@ -83,6 +94,8 @@ impl KubeNode {
             name: name.into(),
             host,
             dir,
+            cgroup: scope.cgroup.join(name),
+            shared: scope.dir.clone(),
             kubelet: None,
             proxy,
             containerd,
@@ -107,6 +120,11 @@ impl KubeNode {
     /// Runs a command on the node, with its network and its files, to its end.
     pub fn run<S: AsRef<str>>(&self, command: impl IntoIterator<Item = S>) -> Result<Finished> {
         self.host.spawn(in_root(&self.dir, command)?)?.finish()
+    }
+
+    /// Starts an agent on the node, as a process of the node's own, and waits until it is ready.
+    pub fn agent(&self) -> Result<KubeAgent> {
+        KubeAgent::start(self)
     }
 
     /// What its kubelet, its container runtime and its proxy have said.
@@ -144,7 +162,10 @@ impl KubeNode {
 }
 
 /// A command with what puts it into the node's file system.
-fn in_root<S: AsRef<str>>(dir: &Path, command: impl IntoIterator<Item = S>) -> Result<Vec<String>> {
+pub(super) fn in_root<S: AsRef<str>>(
+    dir: &Path,
+    command: impl IntoIterator<Item = S>,
+) -> Result<Vec<String>> {
     let pid = fs::read_to_string(dir.join("pid")).context("the node has no file system")?;
     let mut words =
         vec!["nsenter".to_owned(), "--mount".into(), "--target".into(), pid.trim().into(), "--".into()];

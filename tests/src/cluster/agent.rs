@@ -1,0 +1,87 @@
+//! An agent on a node of a cluster: it asks the API server, and finds pods where their kubelet runs them.
+//!
+//! Entry point: [`KubeAgent::start`].
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::node::{KubeNode, in_root};
+use crate::{
+    api_server::Host,
+    cgroup,
+    flows::{Flow, parse},
+    process::{Finished, Process, eventually},
+    programs,
+};
+
+/// A running agent; dropping it kills it.
+pub struct KubeAgent {
+    host: Host,
+    dir: std::path::PathBuf,
+    process: Process,
+}
+
+impl KubeAgent {
+    pub(super) fn start(node: &KubeNode) -> Result<Self> {
+        // Inside the cgroup that its programs are attached to.
+        let own = node.cgroup.join("agent");
+        cgroup::make(&own)?;
+        let host = Host { cgroup: own, ..node.host.clone() };
+        let (cgroup, ca) = (node.cgroup.display().to_string(), node.shared.join("ca"));
+        let words = [
+            "env".to_owned(),
+            "NO_COLOR=1".into(),
+            format!("KUBECONFIG={}", node.shared.join("api-server/kubeconfig").display()),
+            programs::weir()?.display().to_string(),
+            "agent".into(),
+            "--kube".into(),
+            format!("--node={}", node.name),
+            format!("--cgroup={cgroup}"),
+            format!("--ca=local:{}", ca.display()),
+        ];
+        let mut process = host.spawn(in_root(&node.dir, words)?)?;
+        process.wait_any_line("it to be ready", |line| line.contains(" ready").then_some(()))?;
+        Ok(Self { host, dir: node.dir.clone(), process })
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Runs `weir WORDS…` on the node to its end.
+    pub fn weir<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<Finished> {
+        let mut command = vec![programs::weir()?.display().to_string()];
+        command.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self.host.spawn(in_root(&self.dir, command)?)?.finish()
+    }
+
+    /// `weir status -o json`.
+    pub fn status(&self) -> Result<Value> {
+        let printed = self.weir(["status", "-o", "json"])?.success()?;
+        serde_json::from_str(&printed).with_context(|| format!("weir status printed {printed}"))
+    }
+
+    /// Waits until exactly these pods are captured.
+    pub fn wait_captured(&self, pods: &[&str]) -> Result<()> {
+        let mut wanted: Vec<&str> = pods.to_vec();
+        wanted.sort_unstable();
+        eventually(&format!("these to be captured: {wanted:?}"), || {
+            let status = self.status()?;
+            let workloads = status["workloads"].as_array().cloned().unwrap_or_default();
+            let captured = workloads.iter().filter(|workload| workload["captured"] == true);
+            let mut names: Vec<&str> = captured.filter_map(|workload| workload["pod"].as_str()).collect();
+            names.sort_unstable();
+            Ok((names == wanted).then_some(()))
+        })
+    }
+
+    /// Waits for a flow for which `condition` holds; earlier ones count too.
+    pub fn wait_flow(&self, what: &str, mut condition: impl FnMut(&Flow) -> bool) -> Result<Flow> {
+        eventually(&format!("a flow: {what}"), || {
+            let printed = self.weir(["flows", "--last", "1000", "-o", "json"])?.success()?;
+            let flows: Vec<Flow> = printed.lines().map(parse).collect::<Result<_>>()?;
+            Ok(flows.into_iter().find(&mut condition))
+        })
+    }
+}

@@ -46,6 +46,7 @@ pub(super) struct Control {
     reconciler: Reconciler,
     shared: Arc<Shared>,
     problems: Vec<source::Problem>,
+    knows_all_pods: bool,
     waiting: Option<Wait>,
     repairs: Arc<Series<Counter>>,
     /// How often the kernel's maps are read back.
@@ -62,7 +63,7 @@ impl Control {
         state: State,
         reconciler: Reconciler,
         shared: Arc<Shared>,
-        problems: Vec<source::Problem>,
+        (problems, knows_all_pods): (Vec<source::Problem>, bool),
         repair_interval: Duration,
         metrics: &Metrics,
     ) -> Self {
@@ -75,6 +76,7 @@ impl Control {
             reconciler,
             shared,
             problems,
+            knows_all_pods,
             waiting,
             repairs,
             repair_interval,
@@ -96,7 +98,7 @@ impl Control {
         let snapshot = self.state.snapshot();
         self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
-        self.reconciler.know_all(self.knows_all_pods());
+        self.reconciler.know_all(self.knows_all_pods);
         self.reconciler.adopt(snapshot);
         self.publish();
     }
@@ -179,16 +181,9 @@ impl Control {
             self.shared.certificates.want(self.reconciler.identities(&snapshot));
             self.reconciler.apply(snapshot, &changes);
         }
-        self.reconciler.know_all(self.knows_all_pods());
+        self.knows_all_pods = scan.knows_all_pods;
+        self.reconciler.know_all(self.knows_all_pods);
         self.publish();
-    }
-
-    /// Whether nothing is wrong that could hide a pod, or what enrols it.
-    fn knows_all_pods(&self) -> bool {
-        let hides = |problem: &source::Problem| {
-            problem.object.as_ref().is_none_or(|object| matches!(&*object.kind, "Pod" | "Namespace"))
-        };
-        !self.problems.iter().any(hides)
     }
 
     fn log_problems(&self, before: &[source::Problem]) {

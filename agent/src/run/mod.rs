@@ -156,8 +156,15 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     }
     let observer = Observer { node: context.node.clone(), snapshot, known, recorder: recorder.clone() };
     let repair_interval = Duration::from_secs(args.repair_interval.into());
-    let mut control =
-        Control::new(source, state, reconciler, shared.clone(), scan.problems, repair_interval, &metrics);
+    let mut control = Control::new(
+        source,
+        state,
+        reconciler,
+        shared.clone(),
+        (scan.problems, scan.knows_all_pods),
+        repair_interval,
+        &metrics,
+    );
     control.begin();
 
     // From here on new connections come to this agent; the other one finishes what it has.

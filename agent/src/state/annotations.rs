@@ -1,6 +1,6 @@
 //! What the annotations `weir.dev/…` of a Namespace or Pod ask of the mesh, parsed once.
 //!
-//! Entry point: [`MeshSettings::parse`]. Text becomes types here and nowhere else: a bad value is an
+//! Entry points: [`MeshSettings::parse`], [`MeshSettings::mended`]. Text becomes types here and nowhere else: a bad value is an
 //! error that names the annotation and the value. An annotation of Weir's group that nobody knows is
 //! an error too, since `weir.dev/mlts: strict` must not quietly mean permissive.
 
@@ -21,7 +21,8 @@ pub const LONGEST_SKIP_LIST: usize = 64;
 const GROUP: &str = "weir.dev/";
 const MESH: &str = "weir.dev/mesh";
 const MTLS: &str = "weir.dev/mtls";
-const NETNS: &str = "weir.dev/netns";
+/// Where a pod runs that no kubelet runs.
+pub(crate) const NETNS: &str = "weir.dev/netns";
 const SKIP_INBOUND_PORTS: &str = "weir.dev/skip-inbound-ports";
 const SKIP_OUTBOUND_CIDRS: &str = "weir.dev/skip-outbound-cidrs";
 const SKIP_OUTBOUND_PORTS: &str = "weir.dev/skip-outbound-ports";
@@ -67,6 +68,27 @@ impl MeshSettings {
             }
         }
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+
+    /// The annotations of an object that is in force whatever they say, with what is safe in place of what makes no
+    /// sense: a word that is none puts the pods into the mesh, and asks for mutual TLS; what cannot be skipped is not.
+    /// With them, what was wrong.
+    pub fn mended(
+        carrier: Carrier,
+        annotations: &BTreeMap<String, String>,
+    ) -> (BTreeMap<String, String>, Vec<FieldError>) {
+        let (mut mended, mut faults) = (annotations.clone(), Vec::new());
+        for (name, value) in annotations.iter().filter(|(name, _)| name.starts_with(GROUP)) {
+            let Err(message) = Self::default().set(carrier, name, value.trim()) else { continue };
+            let field = format!("metadata.annotations[{name:?}]");
+            faults.push(FieldError { field, value: value.clone(), message });
+            match name.as_str() {
+                MESH => mended.insert(name.clone(), "enabled".into()),
+                MTLS => mended.insert(name.clone(), "strict".into()),
+                _ => mended.remove(name),
+            };
+        }
+        (mended, faults)
     }
 
     fn set(&mut self, carrier: Carrier, name: &str, value: &str) -> Result<(), String> {
@@ -157,6 +179,31 @@ mod tests {
     fn parse(carrier: Carrier, annotations: &[(&str, &str)]) -> Result<MeshSettings, Vec<FieldError>> {
         let annotations = annotations.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         MeshSettings::parse(carrier, &annotations)
+    }
+
+    #[test]
+    fn what_makes_no_sense_opens_nothing() {
+        let given = [
+            ("weir.dev/mesh", "Enabled!"),
+            ("weir.dev/mtls", "strct"),
+            ("weir.dev/skip-inbound-ports", "80, http"),
+            ("weir.dev/skip-outbound-ports", "25"),
+            ("weir.dev/mlts", "strict"),
+            ("other.dev/mesh", "?"),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let (mended, faults) = MeshSettings::mended(Carrier::Pod, &given);
+        let settings = MeshSettings::parse(Carrier::Pod, &mended).expect("mended");
+        let wanted = MeshSettings {
+            mesh: Some(true),
+            mtls: Some(Mtls::Strict),
+            skip_outbound_ports: Some(vec![25]),
+            ..MeshSettings::default()
+        };
+        assert_eq!(settings, wanted);
+        let named: Vec<&str> = faults.iter().map(|fault| fault.value.as_str()).collect();
+        assert_eq!(named, ["Enabled!", "strict", "strct", "80, http"]);
+        assert_eq!(mended.get("other.dev/mesh").map(String::as_str), Some("?"));
     }
 
     #[test]

@@ -211,7 +211,12 @@ impl KubeSource {
             self.status.of(kind).objects.store(count, Relaxed);
         }
         let (problems, problems_left_out) = self.store.problems();
-        Scan { events: std::mem::take(&mut self.events), problems, problems_left_out }
+        Scan {
+            events: std::mem::take(&mut self.events),
+            problems,
+            problems_left_out,
+            knows_all_pods: self.store.knows_all_pods(),
+        }
     }
 
     /// Waits until something was told. Dropping the future loses nothing.

@@ -17,9 +17,13 @@ use crate::{
     source::object::{self, read_served},
     state::{
         Kind, Object,
+        annotations::{Carrier, MeshSettings, NETNS},
         model::{NamespacedName, ObjectKey},
     },
 };
+
+/// An object, or why it is none, and what else is wrong.
+pub(super) type Read = (Result<Object, Vec<FieldError>>, Vec<FieldError>);
 
 /// Any object.
 #[derive(Clone, Debug)]
@@ -36,22 +40,38 @@ impl Raw {
         ObjectKey { kind: kind.word().into(), namespace: text(namespace), name: text(name) }
     }
 
-    /// Trimmed to what the mesh uses.
-    ///
-    /// # Errors
-    /// Every field that is not what it should be.
-    pub(super) fn read(mut self, kind: Kind, api_version: &str) -> Result<Object, Vec<FieldError>> {
+    /// Trimmed to what the mesh uses, and what is wrong with it though it can be used.
+    pub(super) fn read(mut self, kind: Kind, api_version: &str) -> Read {
         let ObjectKey { namespace, name, .. } = self.key(kind);
         // The items of a list do not say what they are.
         if let Some(fields) = self.value.as_object_mut() {
             fields.insert("apiVersion".into(), api_version.into());
             fields.insert("kind".into(), kind.word().into());
         }
+        let faults = self.mend_annotations(kind);
+        (read_served(kind, NamespacedName::new(namespace, name), &self.value), faults)
+    }
+
+    /// Puts what is safe in place of annotations that make no sense.
+    fn mend_annotations(&mut self, kind: Kind) -> Vec<FieldError> {
+        let carrier = match kind {
+            Kind::Namespace => Carrier::Namespace,
+            Kind::Pod => Carrier::Pod,
+            _ => return Vec::new(),
+        };
+        let Some(given) = &self.metadata.annotations else { return Vec::new() };
+        let (mut mended, mut faults) = MeshSettings::mended(carrier, given);
         // Where a pod runs, its kubelet decides: who may write an annotation could name another's namespace.
-        if let Some(Value::Object(annotations)) = self.value.pointer_mut("/metadata/annotations") {
-            annotations.remove("weir.dev/netns");
+        if let Some(value) = mended.remove(NETNS) {
+            let field = format!("metadata.annotations[{NETNS:?}]");
+            faults.push(FieldError { field, value, message: "is for pods that no kubelet runs".into() });
         }
-        read_served(kind, NamespacedName::new(namespace, name), &self.value)
+        if !faults.is_empty()
+            && let Some(annotations) = self.value.pointer_mut("/metadata/annotations")
+        {
+            *annotations = mended.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        }
+        faults
     }
 }
 
@@ -154,7 +174,8 @@ mod tests {
         let pod = raw(pod);
         assert_eq!(pod.key(Kind::Pod).to_string(), "Pod shop/cart-0");
         assert!(pod.value.pointer("/metadata/managedFields").is_none());
-        let Ok(Object::Pod(pod)) = pod.read(Kind::Pod, "v1") else { panic!("no pod") };
+        let (Ok(Object::Pod(pod)), faults) = pod.read(Kind::Pod, "v1") else { panic!("no pod") };
+        assert_eq!((faults.len(), faults[0].value.as_str()), (1, "/run/netns/pay-0"));
         assert_eq!((&*pod.node, pod.addresses.len()), ("node-a", 1));
         assert_eq!(pod.settings.netns, None);
     }
@@ -162,10 +183,10 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_said_of_its_object() {
         let pod = raw(json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {"containers": 5}}));
-        let errors = pod.read(Kind::Pod, "v1").expect_err("no containers");
+        let errors = pod.read(Kind::Pod, "v1").0.expect_err("no containers");
         assert_eq!((errors[0].field.as_str(), errors[0].value.as_str()), ("spec.containers", "5"));
         let policy = raw(json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {"action": "perhaps"}}));
-        let errors = policy.read(Kind::AccessPolicy, "weir.dev/v1alpha1").expect_err("no action");
+        let errors = policy.read(Kind::AccessPolicy, "weir.dev/v1alpha1").0.expect_err("no action");
         assert!(errors.iter().any(|error| error.field == "spec.action"), "{errors:?}");
     }
 

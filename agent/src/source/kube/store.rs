@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::raw::Read;
 use crate::{
     policy::FieldError,
     source::{MOST_PROBLEMS, Problem, object},
@@ -17,7 +18,7 @@ pub(super) enum Told {
     /// All of them follow.
     Listing,
     /// One is there, or is now like this.
-    Is(ObjectKey, Result<Object, Vec<FieldError>>),
+    Is(ObjectKey, Read),
     /// One is gone.
     Gone(ObjectKey),
     /// That was all of them.
@@ -35,6 +36,8 @@ pub(super) struct Store(BTreeMap<Kind, Kept>);
 struct Kept {
     in_force: HashMap<ObjectKey, Object>,
     faults: BTreeMap<ObjectKey, Vec<FieldError>>,
+    /// Those that are there and that cannot be read.
+    unread: HashSet<ObjectKey>,
     /// While a list is told: what has been in it so far.
     listing: Option<HashSet<ObjectKey>>,
     /// Whether all was told once.
@@ -47,11 +50,11 @@ impl Store {
         let kept = self.0.entry(kind).or_default();
         match told {
             Told::Listing => kept.listing = Some(HashSet::new()),
-            Told::Is(key, read) => {
+            Told::Is(key, (read, faults)) => {
                 if let Some(seen) = &mut kept.listing {
                     seen.insert(key.clone());
                 }
-                kept.is(key, read, events);
+                kept.is(key, read, faults, events);
             }
             Told::Gone(key) => kept.gone(key, events),
             Told::Listed => {
@@ -69,6 +72,12 @@ impl Store {
     pub(super) fn missing(&self, kinds: &[Kind]) -> Vec<Kind> {
         let complete = |kind: &Kind| self.0.get(kind).is_some_and(|kept| kept.complete);
         kinds.iter().copied().filter(|kind| !complete(kind)).collect()
+    }
+
+    /// Whether no object is there that could be a pod, or enrol one, and cannot be read.
+    pub(super) fn knows_all_pods(&self) -> bool {
+        let hides = |kind: Kind| self.0.get(&kind).is_some_and(|kept| !kept.unread.is_empty());
+        !hides(Kind::Pod) && !hides(Kind::Namespace)
     }
 
     /// How many objects of each kind are in force.
@@ -90,8 +99,19 @@ impl Store {
 }
 
 impl Kept {
-    fn is(&mut self, key: ObjectKey, read: Result<Object, Vec<FieldError>>, events: &mut Vec<Event>) {
-        let faults: Vec<FieldError> = object::faults(&read).collect();
+    fn is(
+        &mut self,
+        key: ObjectKey,
+        read: Result<Object, Vec<FieldError>>,
+        mut faults: Vec<FieldError>,
+        events: &mut Vec<Event>,
+    ) {
+        faults.extend(object::faults(&read));
+        if read.is_ok() {
+            self.unread.remove(&key);
+        } else {
+            self.unread.insert(key.clone());
+        }
         if faults.is_empty() {
             self.faults.remove(&key);
         } else {
@@ -107,6 +127,7 @@ impl Kept {
 
     fn gone(&mut self, key: ObjectKey, events: &mut Vec<Event>) {
         self.faults.remove(&key);
+        self.unread.remove(&key);
         if let Some(seen) = &mut self.listing {
             seen.remove(&key);
         }
@@ -124,6 +145,7 @@ impl Kept {
             self.gone(key, events);
         }
         self.faults.retain(|key, _| seen.contains(key));
+        self.unread.retain(|key| seen.contains(key));
         self.complete = true;
     }
 }
@@ -144,7 +166,8 @@ mod tests {
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
             "status": {"addresses": [{"type": "InternalIP", "address": address}]},
         });
-        Told::Is(key(name), read_served(Kind::Node, NamespacedName::new("", name), &value))
+        let read = read_served(Kind::Node, NamespacedName::new("", name), &value);
+        Told::Is(key(name), (read, Vec::new()))
     }
 
     fn tell(store: &mut Store, told: impl IntoIterator<Item = Told>) -> Vec<String> {
@@ -195,6 +218,23 @@ mod tests {
         tell(&mut store, [node("b", "nowhere")]);
         assert_eq!(tell(&mut store, [Told::Gone(key("b"))]), [""; 0]);
         assert_eq!(store.problems(), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_read_hides_something_and_one_with_a_fault_does_not() {
+        let mut store = Store::default();
+        let key = ObjectKey { kind: "Pod".into(), namespace: "shop".into(), name: "a".into() };
+        let fault = FieldError { field: "x".into(), value: "y".into(), message: "z".into() };
+        let pod = json!({"metadata": {"name": "a", "namespace": "shop"}, "spec": {"containers": []}});
+        let pod = read_served(Kind::Pod, NamespacedName::new("shop", "a"), &pod);
+        let mut tell = |told| store.take(Kind::Pod, told, &mut Vec::new());
+        tell(Told::Is(key.clone(), (pod, vec![fault.clone()])));
+        assert!(store.knows_all_pods());
+        assert_eq!(store.problems().0.len(), 1);
+        store.take(Kind::Pod, Told::Is(key.clone(), (Err(vec![fault]), Vec::new())), &mut Vec::new());
+        assert!(!store.knows_all_pods());
+        store.take(Kind::Pod, Told::Gone(key), &mut Vec::new());
+        assert!(store.knows_all_pods());
     }
 
     #[test]

@@ -70,9 +70,10 @@ impl Catalogue {
         let mut problems = self.problems();
         problems.extend(doubles);
         problems.sort_by(|a, b| a.file.cmp(&b.file));
+        let knows_all_pods = !problems.iter().any(hides_pods);
         let problems_left_out = problems.len().saturating_sub(MOST_PROBLEMS);
         problems.truncate(MOST_PROBLEMS);
-        Scan { events, problems, problems_left_out }
+        Scan { events, problems, problems_left_out, knows_all_pods }
     }
 
     /// The objects in force, with the files they came from.
@@ -159,6 +160,11 @@ fn may_be(found: &Found, key: &ObjectKey) -> bool {
         Found::Object(..) => false,
         Found::Unknown(name, _) => name.as_ref().is_none_or(|name| *name == key.name || !is_name(name)),
     }
+}
+
+/// Whether it could be a pod's, or that of what enrols it.
+fn hides_pods(problem: &Problem) -> bool {
+    problem.object.as_ref().is_none_or(|object| matches!(&*object.kind, "Pod" | "Namespace"))
 }
 
 fn is_name(text: &str) -> bool {

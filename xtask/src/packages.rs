@@ -175,8 +175,13 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 
 /// A server that the tests start for themselves must not also run on this machine from now on.
 fn stop_services(packages: &[&str]) -> Result<()> {
-    if packages.contains(&"nginx-light") && Path::new("/run/systemd/system").exists() {
-        command::quiet(Command::new("systemctl").args(["disable", "--now", "nginx"]))?;
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for (package, service) in [("nginx-light", "nginx"), ("containerd", "containerd")] {
+        if packages.contains(&package) {
+            command::quiet(Command::new("systemctl").args(["disable", "--now", service]))?;
+        }
     }
     Ok(())
 }

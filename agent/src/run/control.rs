@@ -46,7 +46,7 @@ pub(super) struct Control {
     reconciler: Reconciler,
     shared: Arc<Shared>,
     problems: Vec<source::Problem>,
-    knows_all_pods: bool,
+    hides_pods: bool,
     waiting: Option<Wait>,
     repairs: Arc<Series<Counter>>,
     /// How often the kernel's maps are read back.
@@ -63,7 +63,7 @@ impl Control {
         state: State,
         reconciler: Reconciler,
         shared: Arc<Shared>,
-        (problems, knows_all_pods): (Vec<source::Problem>, bool),
+        (problems, hides_pods): (Vec<source::Problem>, bool),
         repair_interval: Duration,
         metrics: &Metrics,
     ) -> Self {
@@ -76,7 +76,7 @@ impl Control {
             reconciler,
             shared,
             problems,
-            knows_all_pods,
+            hides_pods,
             waiting,
             repairs,
             repair_interval,
@@ -98,7 +98,7 @@ impl Control {
         let snapshot = self.state.snapshot();
         self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
-        self.reconciler.know_all(self.knows_all_pods);
+        self.reconciler.know_all(!self.hides_pods);
         self.reconciler.adopt(snapshot);
         self.publish();
     }
@@ -181,8 +181,8 @@ impl Control {
             self.shared.certificates.want(self.reconciler.identities(&snapshot));
             self.reconciler.apply(snapshot, &changes);
         }
-        self.knows_all_pods = scan.knows_all_pods;
-        self.reconciler.know_all(self.knows_all_pods);
+        self.hides_pods = scan.hides_pods;
+        self.reconciler.know_all(!self.hides_pods);
         self.publish();
     }
 

@@ -161,7 +161,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         state,
         reconciler,
         shared.clone(),
-        (scan.problems, scan.knows_all_pods),
+        (scan.problems, scan.hides_pods),
         repair_interval,
         &metrics,
     );

@@ -32,8 +32,8 @@ pub struct Scan {
     pub problems: Vec<Problem>,
     /// How many more problems there are than `problems` lists.
     pub problems_left_out: usize,
-    /// Whether nothing is wrong that could hide a pod, or what enrols it.
-    pub knows_all_pods: bool,
+    /// Whether something is wrong that could hide a pod, or what enrols it.
+    pub hides_pods: bool,
 }
 
 /// Where the cluster's state comes from.

@@ -215,7 +215,7 @@ impl KubeSource {
             events: std::mem::take(&mut self.events),
             problems,
             problems_left_out,
-            knows_all_pods: self.store.knows_all_pods(),
+            hides_pods: self.store.hides_pods(),
         }
     }
 

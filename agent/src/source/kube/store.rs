@@ -74,10 +74,10 @@ impl Store {
         kinds.iter().copied().filter(|kind| !complete(kind)).collect()
     }
 
-    /// Whether no object is there that could be a pod, or enrol one, and cannot be read.
-    pub(super) fn knows_all_pods(&self) -> bool {
-        let hides = |kind: Kind| self.0.get(&kind).is_some_and(|kept| !kept.unread.is_empty());
-        !hides(Kind::Pod) && !hides(Kind::Namespace)
+    /// Whether a pod, or what could enrol it, is there and cannot be read.
+    pub(super) fn hides_pods(&self) -> bool {
+        let hides = |kind: &Kind| self.0.get(kind).is_some_and(|kept| !kept.unread.is_empty());
+        [Kind::Pod, Kind::Namespace].iter().any(hides)
     }
 
     /// How many objects of each kind are in force.
@@ -225,16 +225,19 @@ mod tests {
         let mut store = Store::default();
         let key = ObjectKey { kind: "Pod".into(), namespace: "shop".into(), name: "a".into() };
         let fault = FieldError { field: "x".into(), value: "y".into(), message: "z".into() };
-        let pod = json!({"metadata": {"name": "a", "namespace": "shop"}, "spec": {"containers": []}});
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "shop"},
+            "spec": {"containers": []},
+        });
         let pod = read_served(Kind::Pod, NamespacedName::new("shop", "a"), &pod);
         let mut tell = |told| store.take(Kind::Pod, told, &mut Vec::new());
         tell(Told::Is(key.clone(), (pod, vec![fault.clone()])));
-        assert!(store.knows_all_pods());
+        assert!(!store.hides_pods());
         assert_eq!(store.problems().0.len(), 1);
         store.take(Kind::Pod, Told::Is(key.clone(), (Err(vec![fault]), Vec::new())), &mut Vec::new());
-        assert!(!store.knows_all_pods());
+        assert!(store.hides_pods());
         store.take(Kind::Pod, Told::Gone(key), &mut Vec::new());
-        assert!(store.knows_all_pods());
+        assert!(!store.hides_pods());
     }
 
     #[test]

@@ -70,10 +70,10 @@ impl Catalogue {
         let mut problems = self.problems();
         problems.extend(doubles);
         problems.sort_by(|a, b| a.file.cmp(&b.file));
-        let knows_all_pods = !problems.iter().any(hides_pods);
+        let hides_pods = problems.iter().any(could_hide_pods);
         let problems_left_out = problems.len().saturating_sub(MOST_PROBLEMS);
         problems.truncate(MOST_PROBLEMS);
-        Scan { events, problems, problems_left_out, knows_all_pods }
+        Scan { events, problems, problems_left_out, hides_pods }
     }
 
     /// The objects in force, with the files they came from.
@@ -163,7 +163,7 @@ fn may_be(found: &Found, key: &ObjectKey) -> bool {
 }
 
 /// Whether it could be a pod's, or that of what enrols it.
-fn hides_pods(problem: &Problem) -> bool {
+fn could_hide_pods(problem: &Problem) -> bool {
     problem.object.as_ref().is_none_or(|object| matches!(&*object.kind, "Pod" | "Namespace"))
 }
 

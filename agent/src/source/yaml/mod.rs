@@ -66,7 +66,7 @@ impl YamlDirectory {
             Err(error) => {
                 let file = self.path.display().to_string();
                 let problem = Problem::of_file(&file, format!("the directory cannot be listed: {error}"));
-                Scan { problems: vec![problem], ..Scan::default() }
+                Scan { problems: vec![problem], hides_pods: true, ..Scan::default() }
             }
         }
     }

@@ -19,10 +19,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    LIMIT,
+    CLUSTER_LIMIT,
     manifest::Manifest,
     pod,
-    process::{Process, eventually},
+    process::{Process, eventually_within},
     programs,
     topology::Node,
 };
@@ -145,7 +145,7 @@ impl ApiServer {
             vec![programs::kubernetes("kubectl")?, format!("--kubeconfig={}", self.kubeconfig().display())];
         command.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
         // It may have to wait for what it asks for.
-        self.host.spawn(command)?.finish_within(3 * LIMIT)?.success()
+        self.host.spawn(command)?.finish_within(CLUSTER_LIMIT)?.success()
     }
 
     /// Adds an object, or makes it what is given here.
@@ -198,9 +198,11 @@ impl ApiServer {
 
     fn wait(&mut self) -> Result<()> {
         let certificate = self.certificate();
-        eventually("the API server to have a certificate", || Ok(certificate.exists().then_some(())))?;
+        eventually_within(CLUSTER_LIMIT, "the API server to have a certificate", || {
+            Ok(certificate.exists().then_some(()))
+        })?;
         fs::write(self.kubeconfig(), self.kubeconfig_of(ADMIN).to_string())?;
-        eventually("the API server to be ready", || {
+        eventually_within(CLUSTER_LIMIT, "the API server to be ready", || {
             if !self.server.is_running()? {
                 let log = fs::read_to_string(self.dir.join("api-server.log"))?;
                 bail!("the API server has ended: {}", log.lines().last().unwrap_or_default());

@@ -36,7 +36,7 @@ pub use manifest::Manifest;
 pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Redialler, Serve};
 pub use pod::Pod;
-pub use process::{Finished, Process, eventually};
+pub use process::{Finished, Process, eventually, eventually_within};
 pub use programs::{client, take_programs_from, weir};
 pub use python::python;
 pub use scope::remove_named;
@@ -45,3 +45,5 @@ pub use topology::{Node, Topology};
 
 /// How long anything here waits for what must happen soon; far beyond what it takes on a busy machine.
 pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+/// The same for what a whole Kubernetes does.
+pub const CLUSTER_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);

@@ -255,13 +255,22 @@ fn read(stream: impl Read + Send + 'static, output: Arc<Output>, kind: Stream) {
 }
 
 /// Asks `condition` again and again until it gives something. For what has no event to wait for.
-pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn eventually<T>(what: &str, condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    eventually_within(LIMIT, what, condition)
+}
+
+/// [`eventually`] for what takes its time, such as what several programs do together.
+pub fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let began = Instant::now();
     loop {
         if let Some(found) = condition().with_context(|| format!("waiting for {what}"))? {
             return Ok(found);
         }
-        if began.elapsed() > LIMIT {
+        if began.elapsed() > limit {
             bail!("waited in vain for {what}");
         }
         std::thread::park_timeout(Duration::from_millis(20));

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use weir_tests::{BUSYBOX, Cluster, Flow, KubeAgent, eventually};
+use weir_tests::{BUSYBOX, CLUSTER_LIMIT, Cluster, Flow, KubeAgent, eventually_within};
 
 /// A pod on a node, under a service account of its own name, that runs `script`.
 fn pod(name: &str, node: &str, script: &str) -> Vec<Value> {
@@ -116,19 +116,21 @@ fn a_container_that_starts_anew_stays_captured_and_a_sandbox_that_is_made_anew_i
     shop.agents[1].wait_captured(&["far"])?;
 
     shop.cluster.exec("shop/far", ["sh", "-c", ": > /tmp/end"])?;
-    eventually("far's container to start anew", || Ok((shop.restarts("far")? == "1").then_some(())))?;
+    eventually_within(CLUSTER_LIMIT, "far's container to start anew", || {
+        Ok((shop.restarts("far")? == "1").then_some(()))
+    })?;
     shop.cluster.wait_ready("shop")?;
-    assert_eq!(eventually("far to answer", || Ok(shop.ask("far").ok()))?, "far\n");
+    assert_eq!(eventually_within(CLUSTER_LIMIT, "far to answer", || Ok(shop.ask("far").ok()))?, "far\n");
     assert!(!shop.agents[1].log().contains("released"), "{}", shop.agents[1].log());
 
     let before = shop.address("far")?;
     kill_sandbox(&shop, "far")?;
-    eventually("far to have another address", || {
+    eventually_within(CLUSTER_LIMIT, "far to have another address", || {
         Ok(Some(shop.address("far")?).filter(|address| !address.is_empty() && *address != before))
     })?;
     shop.cluster.wait_ready("shop")?;
     shop.agents[1].wait_captured(&["far"])?;
-    assert_eq!(eventually("far to answer", || Ok(shop.ask("far").ok()))?, "far\n");
+    assert_eq!(eventually_within(CLUSTER_LIMIT, "far to answer", || Ok(shop.ask("far").ok()))?, "far\n");
     let address = format!("{}:8080", shop.address("far")?);
     shop.agents[1].wait_flow("to the new address, through the tunnel", |flow| {
         flow.is(&[("destination.address", &address), ("path", "tunnel"), ("verdict", "forwarded")])

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::node::{KubeNode, in_root};
 use crate::{
+    CLUSTER_LIMIT,
     api_server::Host,
     cgroup,
     flows::{Flow, parse},
-    process::{Finished, Process, eventually},
+    process::{Finished, Process, eventually_within},
     programs,
 };
 
@@ -66,7 +67,7 @@ impl KubeAgent {
     pub fn wait_captured(&self, pods: &[&str]) -> Result<()> {
         let mut wanted: Vec<&str> = pods.to_vec();
         wanted.sort_unstable();
-        eventually(&format!("these to be captured: {wanted:?}"), || {
+        eventually_within(CLUSTER_LIMIT, &format!("these to be captured: {wanted:?}"), || {
             let status = self.status()?;
             let workloads = status["workloads"].as_array().cloned().unwrap_or_default();
             let captured = workloads.iter().filter(|workload| workload["captured"] == true);
@@ -78,7 +79,7 @@ impl KubeAgent {
 
     /// Waits for a flow for which `condition` holds; earlier ones count too.
     pub fn wait_flow(&self, what: &str, mut condition: impl FnMut(&Flow) -> bool) -> Result<Flow> {
-        eventually(&format!("a flow: {what}"), || {
+        eventually_within(CLUSTER_LIMIT, &format!("a flow: {what}"), || {
             let printed = self.weir(["flows", "--last", "1000", "-o", "json"])?.success()?;
             let flows: Vec<Flow> = printed.lines().map(parse).collect::<Result<_>>()?;
             Ok(flows.into_iter().find(&mut condition))

@@ -19,11 +19,12 @@ use serde_json::json;
 
 pub use self::{agent::KubeAgent, node::KubeNode};
 use crate::{
+    CLUSTER_LIMIT,
     api_server::{ApiServer, Host, Options},
     cgroup,
     image::Image,
     netns,
-    process::{Process, eventually},
+    process::{Process, eventually_within},
     programs,
     scope::Scope,
 };
@@ -116,7 +117,7 @@ impl Cluster {
 
     fn wait(&self) -> Result<()> {
         let count = self.nodes.len();
-        eventually("all nodes to be ready", || {
+        eventually_within(CLUSTER_LIMIT, "all nodes to be ready", || {
             let jsonpath = r#"-o=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
             let said = self.kubectl(["get", "nodes", jsonpath])?;
             Ok((said.matches("True").count() == count).then_some(()))

@@ -16,9 +16,10 @@ use serde_json::json;
 
 use super::{BUSYBOX, CONTROL, DNS, agent::KubeAgent};
 use crate::{
+    CLUSTER_LIMIT,
     api_server::{ApiServer, Host},
     cgroup, netns,
-    process::{Finished, Process, eventually},
+    process::{Finished, Process, eventually_within},
     programs,
     scope::Scope,
 };
@@ -85,7 +86,7 @@ impl KubeNode {
         let (own, config) = (dir.display().to_string(), path("containerd.toml"));
         words.extend([own.as_str(), "containerd", "--config", &config]);
         let containerd = host.start(&dir.join("containerd.log"), words)?;
-        eventually("a node's file system", || {
+        eventually_within(CLUSTER_LIMIT, "a node's file system", || {
             Ok(fs::read_to_string(dir.join("pid")).ok().filter(|pid| !pid.is_empty()))
         })?;
         let words = [programs::kubernetes("kube-proxy")?, format!("--config={}", path("proxy.yaml"))];
@@ -138,7 +139,9 @@ impl KubeNode {
     }
 
     fn import(&self) -> Result<()> {
-        eventually("containerd to answer", || Ok(self.run(["ctr", "version"])?.success().ok()))?;
+        eventually_within(CLUSTER_LIMIT, "containerd to answer", || {
+            Ok(self.run(["ctr", "version"])?.success().ok())
+        })?;
         for image in &self.images {
             let file = image.display().to_string();
             self.run(["ctr", "--namespace", "k8s.io", "image", "import", &file])?.success()?;

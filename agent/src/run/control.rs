@@ -220,12 +220,14 @@ impl Control {
         problems.extend(self.state.snapshot().traffic_policies().conflicts().map(|of| view::of_traffic(&of)));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
         self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
-        if self.reconciler.failed().is_empty() {
+        // One of which nothing runs yet, for want of a volume say, can be so for ever.
+        let outside = || self.reconciler.failed().iter().filter(|(_, error)| !error.is_harmless());
+        if outside().next().is_none() {
             if self.answering && self.waiting.take().is_some() {
                 tracing::info!(pods = self.reconciler.captured().len(), "ready");
             }
         } else if self.waiting.is_some() {
-            let pods: Vec<String> = self.reconciler.failed().keys().map(ToString::to_string).collect();
+            let pods: Vec<String> = outside().map(|(pod, _)| pod.to_string()).collect();
             let words = format!("pods that are not captured: {}", pods.join(", "));
             self.waiting = Some(self.shared.readiness.waiting_for(words));
         }

@@ -91,6 +91,13 @@ pub enum CaptureError {
     Full(&'static str),
 }
 
+impl CaptureError {
+    /// Whether the pod can do nothing, so that nothing of it is outside the mesh.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Self::NotRunning)
+    }
+}
+
 impl Reconciler {
     /// Releases what is no longer to be captured, captures what is; names the pods for which that changed.
     pub(super) fn reconcile_pods(&mut self) -> BTreeSet<NamespacedName> {

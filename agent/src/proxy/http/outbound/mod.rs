@@ -109,8 +109,7 @@ impl<'a> Outbound<'a> {
         chosen: EndpointAddr,
         record: FlowRecord,
     ) -> Self {
-        let (view, tls, ends) = (RefCell::default(), Cell::default(), Rc::default());
-        let asserted = Client::new(client.ip(), None);
+        let ((view, tls, ends), asserted) = (Default::default(), Client::new(client.ip(), None));
         Self { worker, pod, client, service, port, chosen, declared, record, ends, asserted, view, tls }
     }
 

@@ -20,6 +20,7 @@ pub mod sync;
 
 pub mod ca;
 pub mod certs;
+pub mod controller;
 
 pub mod flows;
 pub mod metrics;

@@ -18,6 +18,7 @@ use weir_agent::{
 fn main() -> ExitCode {
     cli::exit(match Cli::parse().command {
         Command::Agent(args) => agent(args),
+        Command::Controller(args) => run::controller(args).map(|()| Verdict::Yes),
         Command::Status(args) => cli::status(&args),
         Command::Flows(args) => cli::flows(&args),
         Command::Check(args) => check(&args),

@@ -4,8 +4,7 @@
 //! [`Agent::metric`]. What an agent has logged is part of the output of its test, which shows when that fails.
 
 use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::ExitStatus,
 };
@@ -15,10 +14,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    LIMIT,
     flows::{Flow, Follower},
     metrics,
-    netns::inside,
     process::{Finished, Process, describe, eventually},
     programs,
     topology::Node,
@@ -204,19 +201,7 @@ impl Agent {
 
     /// The body that its port on the node answers to `GET path`, if it is a 200.
     pub fn http(&self, path: &str) -> Result<String> {
-        let answer = inside(&self.node.netns(), || -> Result<String> {
-            let mut stream = TcpStream::connect(METRICS).context("the agent's metrics port")?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: weir\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        })??;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        if head.split(' ').nth(1) != Some("200") {
-            bail!("GET {path}: {}", head.lines().next().unwrap_or_default());
-        }
-        Ok(body.to_owned())
+        metrics::fetch(&self.node.netns(), METRICS, path)
     }
 
     /// Runs `weir WORDS… --socket …` to its end.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     CLUSTER_LIMIT,
     manifest::Manifest,
-    pod,
+    netns, pod,
     process::{Process, eventually_within},
     programs,
     topology::Node,
@@ -117,6 +117,24 @@ impl ApiServer {
             "users": [{"name": "it", "user": {"token": token(name)}}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         })
+    }
+
+    /// Where it runs.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Runs `code` where a program beside the API server would run: in its network namespace.
+    pub fn inside<T: Send>(&self, code: impl FnOnce() -> T + Send) -> Result<T> {
+        netns::inside(&self.host.netns, code)
+    }
+
+    /// A token of a service account, `namespace/name`, for `audience`, bound to one of its pods.
+    pub fn token(&self, service_account: &str, pod: &str, audience: &str) -> Result<String> {
+        let (namespace, name) = service_account.split_once('/').unwrap_or(("default", service_account));
+        let (audience, pod) = (format!("--audience={audience}"), format!("--bound-object-name={pod}"));
+        let words = ["-n", namespace, "create", "token", name, &audience, "--bound-object-kind=Pod", &pod];
+        self.kubectl(words).map(|token| token.trim().to_owned())
     }
 
     /// The folder for its files.

@@ -13,8 +13,8 @@ use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::{
     CaError, CertificateAuthority, CertificateRequest, Clock, Issued,
-    directory::{self, OpenError},
-    root::{self, Root},
+    directory::{self, CERTIFICATE, KEY, OpenError, Pems},
+    signer::{self, Part, Signer, Texts, Unfit, read_certificates},
 };
 use crate::identity::TrustDomain;
 
@@ -23,26 +23,20 @@ use crate::identity::TrustDomain;
 pub struct LocalCaOptions {
     /// How long a certificate lives, from now; less when the root expires before.
     pub lifetime: Duration,
-    /// How long before now a certificate is valid already, for peers whose clock is behind.
-    pub backdated: Duration,
     /// The time of day.
     pub clock: Clock,
 }
 
 impl Default for LocalCaOptions {
     fn default() -> Self {
-        Self {
-            lifetime: Duration::from_secs(24 * 3600),
-            backdated: Duration::from_secs(60),
-            clock: Clock::system(),
-        }
+        Self { lifetime: Duration::from_secs(24 * 3600), clock: Clock::system() }
     }
 }
 
 /// Signs with a root that it keeps in a directory.
 pub struct LocalCa {
     trust_domain: TrustDomain,
-    root: Root,
+    root: Signer,
     options: LocalCaOptions,
 }
 
@@ -69,14 +63,24 @@ impl LocalCa {
         options: LocalCaOptions,
     ) -> Result<Self, OpenError> {
         let now = options.clock.now();
-        let pems = directory::read_or_make(directory, |key| root::make(directory, &trust_domain, key, now))?;
-        let root = Root::read(directory, &pems, &trust_domain, now)?;
+        let fault = |unfit: Unfit| in_file(directory, unfit);
+        let pems = directory::read_or_make(directory, |key| {
+            let (certificate, key) = signer::make(&trust_domain, key, now).map_err(fault)?;
+            Ok(Pems { certificate, key })
+        })?;
+        let found = read_certificates(Part::Certificate, &pems.certificate).map_err(fault)?;
+        if found.len() > 1 {
+            let problem = format!("holds {} certificates, only the root belongs there", found.len());
+            return Err(fault(Unfit { part: Part::Certificate, problem }));
+        }
+        let texts = Texts { certificate: &pems.certificate, key: &pems.key, roots: None };
+        let root = Signer::read(texts, &trust_domain, now).map_err(fault)?;
         Ok(Self { trust_domain, root, options })
     }
 
     /// When the root expires; nothing is signed afterwards, and nothing beyond it before.
     pub fn not_after(&self) -> SystemTime {
-        self.root.not_after
+        self.root.validity.to
     }
 
     fn sign(&self, request: &CertificateRequest) -> Result<Issued, CaError> {
@@ -84,18 +88,24 @@ impl LocalCa {
             let words = format!("{} is not of the trust domain {}", request.identity, self.trust_domain);
             return Err(CaError::Denied(words));
         }
-        let key = request.public_key()?;
-        let now = self.options.clock.now();
-        if now >= self.root.not_after {
-            return Err(CaError::Denied("the root certificate has expired".into()));
-        }
-        let not_before = (now - self.options.backdated).max(self.root.not_before);
-        let not_after = (now + self.options.lifetime).min(self.root.not_after);
-        let leaf =
-            self.root.sign(&request.identity, &key, not_before, not_after).map_err(CaError::Invalid)?;
-        Ok(Issued { chain: vec![leaf], roots: vec![self.root.certificate.clone()] })
+        self.root.issue(request, self.options.lifetime, self.options.clock.now())
     }
 }
+
+/// What is wrong, in the words of whoever keeps files.
+fn in_file(directory: &Path, unfit: Unfit) -> OpenError {
+    let (name, remedy) = match unfit.part {
+        Part::Key => (KEY, RESTORE),
+        Part::Certificate | Part::Roots if unfit.problem.starts_with("expired") => (CERTIFICATE, RENEW),
+        Part::Certificate | Part::Roots => (CERTIFICATE, RESTORE),
+    };
+    OpenError::Unfit { path: directory.join(name), problem: unfit.problem, remedy }
+}
+
+const RESTORE: &str = "put both files back from a copy, or remove both for a new root and restart every agent \
+                       that shares the directory";
+const RENEW: &str =
+    "remove ca.pem to make it anew for the same key, and restart every agent that shares the directory";
 
 impl CertificateAuthority for LocalCa {
     fn issue(&self, request: CertificateRequest) -> BoxFuture<'_, Result<Issued, CaError>> {

@@ -1,23 +1,29 @@
 //! Who signs certificates: one trait, what it is asked and what it answers.
 //!
-//! Entry points: [`CertificateAuthority`] and its embedded provider, [`LocalCa`]. Knows nothing of who
+//! Entry points: [`CertificateAuthority`] and its providers: [`LocalCa`], embedded, and [`RemoteCa`]. Knows nothing of who
 //! needs a certificate or when it is renewed; that is `certs`.
 
 mod clock;
 mod directory;
+pub(crate) mod istio;
 mod local;
 mod random;
+mod remote;
 mod request;
-mod root;
+pub(crate) mod signer;
+pub(crate) mod trust;
 
 use futures::future::BoxFuture;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 
 pub use clock::Clock;
 pub use directory::OpenError;
 pub use local::{LocalCa, LocalCaOptions};
 pub(crate) use random::fraction;
+pub use remote::{RemoteCa, RemoteCaOptions};
 pub use request::CertificateRequest;
+pub use trust::Trust;
 
 /// Signs certificates for workloads of one trust domain.
 pub trait CertificateAuthority: Send + Sync {
@@ -26,6 +32,12 @@ pub trait CertificateAuthority: Send + Sync {
     /// # Errors
     /// [`CaError`], which says whether to try again is of use and what a person should look at.
     fn issue(&self, request: CertificateRequest) -> BoxFuture<'_, Result<Issued, CaError>>;
+
+    /// A number that grows when other roots are to be trusted than before, and every certificate should be asked for
+    /// again; none where that does not happen.
+    fn generations(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 }
 
 /// What a certificate authority answers.

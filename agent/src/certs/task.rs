@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{
+    sync::watch,
     task::{Id, JoinError, JoinHandle, JoinSet},
     time::Instant,
 };
@@ -25,6 +26,8 @@ use crate::{
     identity::Identity,
 };
 
+/// Over how long the renewals are spread when roots have changed: all nodes hear of it at once.
+const SPREAD: Duration = Duration::from_secs(60);
 /// The time of day may be set, and a machine may sleep: due times are looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -48,11 +51,20 @@ impl Drop for CertificatesTask {
 
 pub(super) fn spawn(ca: Arc<dyn CertificateAuthority>, shared: Arc<Shared>) -> CertificatesTask {
     let stop = StopOnDrop(Arc::clone(&shared));
-    let mut task = Task { shared, ca, requests: JoinSet::new(), asked: HashMap::new() };
+    let generations = ca.generations();
+    let mut task = Task { shared, ca, generations, requests: JoinSet::new(), asked: HashMap::new() };
     CertificatesTask(tokio::spawn(async move {
         let _stop = stop;
         task.run().await;
     }))
+}
+
+/// Whether it has changed, or cannot any more.
+async fn changed(generations: &mut Option<watch::Receiver<u64>>) -> bool {
+    match generations {
+        Some(generations) => generations.changed().await.is_ok(),
+        None => std::future::pending().await,
+    }
 }
 
 /// However the task ends, nobody waits for it any more.
@@ -67,6 +79,8 @@ impl Drop for StopOnDrop {
 struct Task {
     shared: Arc<Shared>,
     ca: Arc<dyn CertificateAuthority>,
+    /// Until it cannot change any more.
+    generations: Option<watch::Receiver<u64>>,
     requests: JoinSet<Result<Obtained, CaError>>,
     /// For whom each running request is.
     asked: HashMap<Id, Identity>,
@@ -79,6 +93,10 @@ impl Task {
             tokio::select! {
                 Some(done) = self.requests.join_next_with_id() => self.done(done),
                 () = self.shared.wake.notified() => {}
+                changed = changed(&mut self.generations) => match changed {
+                    true => self.renew_all(),
+                    false => self.generations = None,
+                },
                 () = tokio::time::sleep(idle) => {}
             }
         }
@@ -109,6 +127,20 @@ impl Task {
             self.ask(identity);
         }
         idle
+    }
+
+    /// Peers may soon have certificates of another root: each certificate is asked for again, with the roots of now.
+    fn renew_all(&self) {
+        let now = self.shared.options.clock.now();
+        for (_, slot) in self.shared.slots() {
+            slot.state.send_modify(|state| {
+                match &mut state.next {
+                    Next::At(at) => *at = (*at).min(now + SPREAD.mul_f64(ca::fraction())),
+                    // It may have failed for want of roots.
+                    next => *next = Next::Now,
+                }
+            });
+        }
     }
 
     fn ask(&mut self, identity: Identity) {

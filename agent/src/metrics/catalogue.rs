@@ -192,6 +192,15 @@ catalogue! {
     BUILD_INFO = Gauge "weir_agent_build_info" &["version"], "1, with the agent's version";
     READY = Gauge "weir_agent_ready" &[], "1 when the agent is ready, else 0";
     START_TIME = Gauge "weir_agent_start_time_seconds" &[], "When the agent started, in seconds since the epoch";
+    CA_REQUESTS = Counter "weir_ca_requests_total" &["result"], "Certificates that the controller was asked for: issued, denied, invalid, unavailable";
+    CA_MICROSECONDS = Counter "weir_ca_request_microseconds_total" &[], "Time that the controller took to answer them";
+    CA_REFUSED = Counter "weir_ca_connections_refused_total" &[], "Connections to the controller's authority that its bound turned away";
+    CA_ERRORS = Counter "weir_ca_errors_total" &[], "Times that the authority's Secret or ConfigMap could not be read or written";
+    CA_EXPIRY = Gauge "weir_ca_expiry_timestamp_seconds" &[], "When the certificate with which the controller signs expires";
+    CA_ROOTS = Gauge "weir_ca_roots" &[], "Roots that are trusted; more than one while they are rotated";
+    CONTROLLER_LEADS = Gauge "weir_controller_leads" &[], "1 for the controller that holds the lease and writes";
+    CONTROLLER_PODS = Gauge "weir_controller_pods" &[], "Pods on nodes that the controller knows";
+    STATUS_WRITES = Counter "weir_controller_status_writes_total" &["kind", "result"], "Statuses of objects that the controller wrote: written, failed";
     HTTP_REFUSED = Counter "weir_http_connections_refused_total" &["server"], "Connections to the agent's own servers that a bound or a peer check refused: admin, metrics";
     SERIES_REFUSED = Counter "weir_metrics_series_refused_total" &["metric"], "Updates of series for which a metric had no room";
     RESIDENT_MEMORY = Gauge "process_resident_memory_bytes" &[], "Resident memory of the agent";

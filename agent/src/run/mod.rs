@@ -22,10 +22,11 @@ use self::{
 };
 use crate::{
     admin,
-    ca::LocalCa,
+    ca::{CertificateAuthority, LocalCa, RemoteCa, RemoteCaOptions, Trust},
     certs::{Certificates, CertificatesOptions},
     check,
-    cli::args::{AgentArgs, CaArg, SameNode, WhenDown},
+    cli::args::{AgentArgs, CaArg, CaRoots, ControllerArgs, SameNode, WhenDown},
+    controller,
     datapath::{self, Datapath},
     flows::{self, RecorderOptions},
     metrics::{Metrics, readiness::Readiness},
@@ -65,14 +66,27 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
     if let Some(failure) = report.first_failure() {
         anyhow::bail!("{}", failure.line());
     }
-    let CaArg::Local(directory) = &args.ca;
-    let ca = LocalCa::open(directory, args.trust_domain.clone())
-        .with_context(|| format!("--ca local:{}", directory.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(args, ca))
+    runtime.block_on(run(args))
 }
 
-async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+/// One line that says what is missing and how to mend it.
+pub fn controller(args: ControllerArgs) -> anyhow::Result<()> {
+    process::start_log(args.log_format, &args.log)?;
+    process::raise_limits();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = process::Signals::new()?;
+        let stop = async move { while !matches!(signals.next().await, process::Asked::Stop) {} };
+        controller::run(args, stop).await
+    })
+}
+
+async fn run(args: AgentArgs) -> anyhow::Result<()> {
+    let ca = open_ca(&args).await?;
     let mut signals = process::Signals::new()?;
     let mut source = open_source(&args).await?;
     if let Some(congestion) = &args.congestion {
@@ -94,7 +108,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     };
     let (recorder, collector, flows) = flows::start(options, &metrics);
     let collector = tokio::spawn(collector.run());
-    let (certificates, certificates_task) = Certificates::start(Arc::new(ca), CertificatesOptions::default());
+    let (certificates, certificates_task) = Certificates::start(ca, CertificatesOptions::default());
 
     let mut state = State::new(Settings {
         trust_domain: args.trust_domain.clone(),
@@ -119,7 +133,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     let (keys, keys_task) = users::spawn(crate::proxy::seed());
     let context = Arc::new(Context {
         node: args.node.as_str().into(),
-        cluster: "Kubernetes".into(),
+        cluster: args.cluster.as_str().into(),
         snapshot: snapshot.clone(),
         certificates: certificates.clone(),
         recorder: recorder.clone(),
@@ -206,6 +220,27 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
 async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {
     // An error means that the control task is gone, which is as good.
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn open_ca(args: &AgentArgs) -> anyhow::Result<Arc<dyn CertificateAuthority>> {
+    let (host, port) = match &args.ca {
+        CaArg::Local(directory) => {
+            let ca = LocalCa::open(directory, args.trust_domain.clone())
+                .with_context(|| format!("--ca local:{}", directory.display()))?;
+            return Ok(Arc::new(ca));
+        }
+        CaArg::Remote(host, port) => (host.clone(), *port),
+    };
+    let trust = match &args.ca_roots {
+        CaRoots::File(path) => Trust::of_file(path.clone()),
+        CaRoots::ConfigMap(namespace, name) => {
+            let (client, _) = kube::client().await.context("--ca-roots")?;
+            Trust::of_config_map(client, namespace, name)
+        }
+    };
+    let options = RemoteCaOptions { host, port, token: args.ca_token.clone(), cluster: args.cluster.clone() };
+    let ca = RemoteCa::new(options, trust).map_err(anyhow::Error::msg).context("--ca")?;
+    Ok(Arc::new(ca))
 }
 
 async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {

@@ -11,7 +11,7 @@ pub mod names;
 pub mod yaml;
 
 mod fields;
-mod object;
+pub(crate) mod object;
 
 use std::fmt;
 

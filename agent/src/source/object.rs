@@ -62,12 +62,12 @@ pub(super) fn read(value: &Value, place: &str) -> Found {
 ///
 /// # Errors
 /// Every field that is not what it should be.
-pub(super) fn read_served(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<FieldError>> {
+pub(crate) fn read_served(kind: Kind, key: NamespacedName, value: &Value) -> Result<Object, Vec<FieldError>> {
     parse(kind, key, value, Reading::Served)
 }
 
 /// What is wrong with an object that was read: all of it, or parts of one that is in force.
-pub(super) fn faults(read: &Result<Object, Vec<FieldError>>) -> impl Iterator<Item = FieldError> {
+pub(crate) fn faults(read: &Result<Object, Vec<FieldError>>) -> impl Iterator<Item = FieldError> {
     let (route, errors) = match read {
         Ok(Object::Route(route)) => (Some(route), &[][..]),
         Ok(_) => (None, &[][..]),

@@ -53,7 +53,7 @@ fn the_root_has_the_constraints_and_usages_of_a_ca_and_lives_ten_years() {
     assert!(usage.critical && usage.value.key_cert_sign() && usage.value.crl_sign());
     assert!(!usage.value.digital_signature());
     let subject = root.subject().to_string();
-    assert!(subject.starts_with("O=cluster.local, CN=Weir local CA "), "{subject}");
+    assert!(subject.starts_with("O=cluster.local, CN=Weir CA "), "{subject}");
     assert!(
         root.get_extension_unique(&x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER)
             .expect("readable")
@@ -141,7 +141,7 @@ fn a_root_that_expires_while_the_agent_runs_signs_no_more() {
     issue(&ca);
     seconds.fetch_add(11 * 365 * 24 * 3600, Ordering::Relaxed);
     let error = answer(&ca, request("cluster.local")).expect_err("expired");
-    assert_eq!(error, CaError::Denied("the root certificate has expired".into()));
+    assert_eq!(error, CaError::Denied("the certificate of the authority has expired".into()));
 }
 
 #[test]

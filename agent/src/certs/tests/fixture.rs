@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     ca::{CaError, CertificateAuthority, CertificateRequest, Clock, Issued, LocalCa, LocalCaOptions},
@@ -44,6 +44,7 @@ pub(super) struct FakeCa {
     mood: Mutex<Mood>,
     asked: Mutex<Vec<(Identity, Instant)>>,
     running: Mutex<(usize, usize)>,
+    generations: watch::Sender<u64>,
     _directory: tempfile::TempDir,
 }
 
@@ -57,6 +58,7 @@ impl FakeCa {
             mood: Mutex::new(Mood::Answers),
             asked: Mutex::default(),
             running: Mutex::default(),
+            generations: watch::Sender::new(0),
             _directory: directory,
         })
     }
@@ -71,6 +73,11 @@ impl FakeCa {
 
     pub(super) fn asked_when(&self) -> Vec<(Identity, Instant)> {
         self.asked.lock().expect("no panic").clone()
+    }
+
+    /// Other roots are trusted from now on.
+    pub(super) fn change_roots(&self) {
+        self.generations.send_modify(|generation| *generation += 1);
     }
 
     fn enter(&self) {
@@ -106,6 +113,10 @@ impl CertificateAuthority for FakeCa {
                 Mood::Panics => panic!("as the test wants"),
             }
         })
+    }
+
+    fn generations(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.generations.subscribe())
     }
 }
 

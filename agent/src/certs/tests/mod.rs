@@ -316,3 +316,23 @@ async fn a_wait_that_is_given_up_is_no_longer_counted() {
     assert!(gave_up.is_err());
     assert_eq!((count(&certificates.counters().waiting), certificates.status()[0].waiting), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_certificate_is_asked_for_again_within_a_minute_when_the_roots_change() {
+    let fixture = start();
+    let names = ["a", "b", "c", "d"];
+    fixture.certificates.want(names.map(identity));
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(fixture.ca.asked().len(), names.len());
+    pass(Duration::from_secs(600)).await;
+    assert_eq!(fixture.ca.asked().len(), names.len());
+    fixture.ca.change_roots();
+    pass(Duration::from_secs(62)).await;
+    let mut again = fixture.ca.asked().split_off(names.len());
+    again.sort();
+    assert_eq!(again, names.map(identity));
+    // Not all at once: there may be a thousand nodes.
+    let when: std::collections::BTreeSet<_> =
+        fixture.ca.asked_when().split_off(names.len()).into_iter().map(|(_, at)| at).collect();
+    assert!(when.len() > 1);
+}

@@ -33,8 +33,27 @@ pub struct AgentArgs {
     #[arg(long, env = "WEIR_KUBE")]
     pub kube: bool,
     /// The certificate authority; agents that share DIR share a root
-    #[arg(long, env = "WEIR_CA", value_name = "local:DIR")]
+    #[arg(long, env = "WEIR_CA", value_name = "local:DIR|https://HOST:PORT")]
     pub ca: CaArg,
+    /// The roots by which an authority at https:// is known, PEM; they are looked at again and again
+    #[arg(
+        long,
+        env = "WEIR_CA_ROOTS",
+        value_name = "FILE|configmap:NS/NAME",
+        default_value = "configmap:weir-system/weir-ca-roots"
+    )]
+    pub ca_roots: CaRoots,
+    /// The token that is shown to an authority at https://; read for each request
+    #[arg(
+        long,
+        env = "WEIR_CA_TOKEN",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/weir.dev/token"
+    )]
+    pub ca_token: PathBuf,
+    /// The name of this cluster, as an istiod knows it
+    #[arg(long, env = "WEIR_CLUSTER", value_name = "NAME", default_value = "Kubernetes")]
+    pub cluster: String,
     /// The trust domain of this mesh's identities
     #[arg(long, env = "WEIR_TRUST_DOMAIN", value_name = "NAME", default_value = "cluster.local")]
     pub trust_domain: TrustDomain,
@@ -101,15 +120,49 @@ pub struct AgentArgs {
 pub enum CaArg {
     /// An authority in the agent's process, its key and certificate in this directory.
     Local(PathBuf),
+    /// One that speaks Istio's certificate service: its host and port.
+    Remote(String, u16),
 }
 
 impl FromStr for CaArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("local:") {
-            Some(directory) if !directory.is_empty() => Ok(Self::Local(directory.into())),
-            _ => Err("local:DIR is needed".into()),
+        const NEEDED: &str = "local:DIR or https://HOST:PORT is needed";
+        if let Some(directory) = text.strip_prefix("local:").filter(|directory| !directory.is_empty()) {
+            return Ok(Self::Local(directory.into()));
+        }
+        let address = text.strip_prefix("https://").ok_or(NEEDED)?;
+        let address: http::uri::Authority = address.trim_end_matches('/').parse().map_err(|_| NEEDED)?;
+        let host = address.host().trim_start_matches('[').trim_end_matches(']');
+        match address.port_u16() {
+            Some(port) if port != 0 && !host.is_empty() && !address.as_str().contains('@') => {
+                Ok(Self::Remote(host.to_owned(), port))
+            }
+            _ => Err(NEEDED.into()),
+        }
+    }
+}
+
+/// Where the roots of an authority are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaRoots {
+    /// In a file.
+    File(PathBuf),
+    /// In the field `roots.pem` of a ConfigMap: its namespace and name.
+    ConfigMap(String, String),
+}
+
+impl FromStr for CaRoots {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("configmap:").map(|name| name.split_once('/')) {
+            None if !text.is_empty() => Ok(Self::File(text.into())),
+            Some(Some((namespace, name))) if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self::ConfigMap(namespace.into(), name.into()))
+            }
+            _ => Err("FILE or configmap:NS/NAME is needed".into()),
         }
     }
 }

@@ -5,14 +5,16 @@
 
 mod agent;
 mod client;
+mod controller;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
-    agent::{AgentArgs, CaArg, LogFormat, SameNode, WhenDown},
+    agent::{AgentArgs, CaArg, CaRoots, LogFormat, SameNode, WhenDown},
     client::{Destination, ExplainArgs, FlowsArgs, StatusArgs},
+    controller::{ControllerArgs, ServiceAccount},
 };
 
 /// Where an agent's socket is unless `--socket` says otherwise.
@@ -34,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the node's agent
     Agent(AgentArgs),
+    /// Run the cluster's certificate authority and the writer of objects' status
+    Controller(ControllerArgs),
     /// Show the workloads on this node: enrolled, captured, identity, certificate
     Status(StatusArgs),
     /// Show who talked to whom, and what became of it

@@ -17,7 +17,7 @@ use std::{
 };
 
 use http_body_util::BodyExt as _;
-use kube::{Client, client::ClientBuilder};
+use kube::{Client, client::ClientBuilder, core::ApiResource};
 use tokio::{
     sync::mpsc::{Receiver, channel},
     task::JoinSet,
@@ -152,6 +152,7 @@ impl Status {
 /// The objects of an API server.
 #[derive(Debug)]
 pub struct KubeSource {
+    kinds: &'static [Kind],
     store: Store,
     told: Receiver<(Kind, Told)>,
     /// What was waited for and not yet taken in.
@@ -166,22 +167,35 @@ pub struct KubeSource {
 impl KubeSource {
     /// Begins to watch. Runs in a tokio runtime.
     pub fn start(client: Client, heard: Heard) -> Self {
+        Self::start_with(client, heard, &Kind::ALL)
+    }
+
+    /// The same for some kinds only.
+    pub fn start_with(client: Client, heard: Heard, kinds: &'static [Kind]) -> Self {
         let (sender, told) = channel(TOLD);
-        let kinds = Kind::ALL.into_iter().map(|kind| (kind, OfKind::default())).collect();
-        let status = Arc::new(Status { heard, kinds });
+        let of_kinds = kinds.iter().map(|kind| (*kind, OfKind::default())).collect();
+        let status = Arc::new(Status { heard, kinds: of_kinds });
         let mut watches = JoinSet::new();
         let of_watches = status.clone();
         watches.spawn(async move {
             let streams = streams(&client).await;
             let mut all = JoinSet::new();
-            for kind in Kind::ALL {
+            for kind in kinds.iter().copied() {
                 let (client, told, status) = (client.clone(), sender.clone(), of_watches.clone());
                 all.spawn(Watch { kind, client, streams, fields: None, told, status }.run());
             }
             drop(sender);
             all.join_all().await;
         });
-        Self { store: Store::default(), told, next: None, events: Vec::new(), status, _watches: watches }
+        Self {
+            kinds,
+            store: Store::default(),
+            told,
+            next: None,
+            events: Vec::new(),
+            status,
+            _watches: watches,
+        }
     }
 
     /// How the watches do.
@@ -192,7 +206,7 @@ impl KubeSource {
     /// Waits until all there is was told, and takes it in. Dropping the future loses nothing.
     pub async fn first(&mut self) -> Scan {
         loop {
-            let missing = self.store.missing(&Kind::ALL);
+            let missing = self.store.missing(self.kinds);
             if missing.is_empty() {
                 return self.scan();
             }
@@ -236,6 +250,12 @@ impl KubeSource {
             self.store.take(kind, told, &mut self.events);
         }
     }
+}
+
+/// How objects of a kind are asked for.
+pub(crate) fn resource(kind: Kind) -> ApiResource {
+    // A kind is served in one version at least.
+    raw::resources(kind).swap_remove(0)
 }
 
 /// Whether the API server begins a watch with all there is; waits until it says what it is.

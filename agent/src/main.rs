@@ -34,8 +34,12 @@ fn agent(args: AgentArgs) -> Outcome {
 }
 
 fn check(args: &CheckArgs) -> Outcome {
-    let options = check::CheckOptions { cgroup: args.cgroup.clone(), ..check::CheckOptions::default() };
-    let report = check::run(&options);
+    let report = if args.cluster.kube {
+        cli::check(args)?
+    } else {
+        let options = check::CheckOptions { cgroup: args.cgroup.clone(), ..check::CheckOptions::default() };
+        check::run(&options)
+    };
     match args.output {
         Output::Table => cli::write(&report.table())?,
         Output::Json => cli::write(&format!("{}\n", serde_json::to_string(&report)?))?,

@@ -7,6 +7,7 @@
 pub mod args;
 mod audit;
 pub mod client;
+mod cluster;
 mod explain;
 mod flow_table;
 mod human;
@@ -23,10 +24,11 @@ use anyhow::Context;
 
 pub use self::{
     args::{Cli, Command},
+    cluster::check,
     table::{Column, Style, Table},
 };
 use self::{
-    args::{ExplainArgs, FlowsArgs, Output, StatusArgs},
+    args::{ExplainArgs, FlowsArgs, NodeStatusArgs, Output, StatusArgs},
     client::{ClientError, Lines},
     flow_table::FlowTable,
 };
@@ -61,14 +63,20 @@ pub fn exit(outcome: Outcome) -> ExitCode {
 }
 
 /// `weir status`.
-pub fn status(args: &StatusArgs) -> Outcome {
-    let status: Answer<StatusReport> = fetch(args, "/v1/status")?;
-    print(args.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
+pub fn status(args: &NodeStatusArgs) -> Outcome {
+    if args.cluster.kube {
+        return cluster::status(&args.at, &args.cluster);
+    }
+    let status: Answer<StatusReport> = fetch(&args.at, "/v1/status")?;
+    print(args.at.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
     Ok(Verdict::Yes)
 }
 
 /// `weir flows`.
 pub fn flows(args: &FlowsArgs) -> Outcome {
+    if args.cluster.kube {
+        return cluster::flows(args);
+    }
     let parameters = args.parameters();
     let query = query::write(parameters.iter().map(|(name, value)| (*name, value.as_str())));
     let path = if query.is_empty() { "/v1/flows".to_owned() } else { format!("/v1/flows?{query}") };

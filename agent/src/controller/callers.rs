@@ -40,13 +40,16 @@ const NODE: &str = "authentication.kubernetes.io/node-name";
 const POD: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
+/// When a token was asked about, and of which node it is.
+type Known = (Instant, Arc<str>);
+
 /// Knows tokens.
 pub(super) struct Callers {
     client: Client,
     /// `system:serviceaccount:NAMESPACE:NAME`, as which agents run.
     agent: String,
     namespace: String,
-    known: Mutex<HashMap<[u8; 32], (Instant, Arc<str>)>>,
+    known: Mutex<HashMap<[u8; 32], Known>>,
     asking: Semaphore,
 }
 

@@ -21,12 +21,40 @@ pub struct StatusArgs {
     pub output: Output,
 }
 
+/// Which agents of a cluster are asked, instead of the one at `--socket`.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArgs {
+    /// Ask every agent of a cluster, with the rights of KUBECONFIG: to list pods, and to run commands in them
+    #[arg(long, env = "WEIR_KUBE")]
+    pub kube: bool,
+    /// With --kube: the namespace of the agents
+    #[arg(long, env = "WEIR_AGENTS", value_name = "NS", default_value = "weir-system")]
+    pub agents: String,
+    /// With --kube: only the agent of this node
+    #[arg(long, env = "WEIR_NODE", value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// `weir status`.
+#[derive(Debug, Args)]
+pub struct NodeStatusArgs {
+    /// Where and how.
+    #[command(flatten)]
+    pub at: StatusArgs,
+    /// A whole cluster instead of this node: a row for each, the worst first.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
 /// `weir flows`.
 #[derive(Debug, Args)]
 pub struct FlowsArgs {
     /// Where and how.
     #[command(flatten)]
     pub at: StatusArgs,
+    /// A whole cluster instead of this node: records of all, by their time.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Go on with what comes next; without --last and --since, with nothing else
     #[arg(short, long, env = "WEIR_FOLLOW")]
     pub follow: bool,

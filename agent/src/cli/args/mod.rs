@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     agent::{AgentArgs, CaArg, CaRoots, LogFormat, SameNode, WhenDown},
-    client::{Destination, ExplainArgs, FlowsArgs, StatusArgs},
+    client::{ClusterArgs, Destination, ExplainArgs, FlowsArgs, NodeStatusArgs, StatusArgs},
     controller::{ControllerArgs, ServiceAccount},
 };
 
@@ -39,7 +39,7 @@ pub enum Command {
     /// Run the cluster's certificate authority and the writer of objects' status
     Controller(ControllerArgs),
     /// Show the workloads on this node: enrolled, captured, identity, certificate
-    Status(StatusArgs),
+    Status(NodeStatusArgs),
     /// Show who talked to whom, and what became of it
     Flows(FlowsArgs),
     /// Check what the agent needs of this machine, each with a remedy; exit status 1 on a failure
@@ -80,6 +80,9 @@ pub struct CheckArgs {
     /// The cgroup2 directory that the agent would use [default: the cgroup2 root]
     #[arg(long, env = "WEIR_CGROUP", value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
+    /// A whole cluster instead of this machine.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// The form of the answer
     #[arg(short, long, env = "WEIR_OUTPUT", value_name = "FORM", default_value = "table")]
     pub output: Output,

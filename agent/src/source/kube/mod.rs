@@ -258,6 +258,19 @@ pub(crate) fn resource(kind: Kind) -> ApiResource {
     raw::resources(kind).swap_remove(0)
 }
 
+/// Whether the API server knows a kind.
+///
+/// # Errors
+/// When it does not say.
+pub(crate) async fn is_served(client: &Client, kind: Kind) -> kube::Result<bool> {
+    let resource = resource(kind);
+    match client.list_api_group_resources(&resource.api_version).await {
+        Ok(list) => Ok(list.resources.iter().any(|of| of.name == resource.plural)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the API server begins a watch with all there is; waits until it says what it is.
 async fn streams(client: &Client) -> bool {
     let mut pause = Duration::from_millis(200);

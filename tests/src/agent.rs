@@ -3,29 +3,19 @@
 //! Entry points: [`AgentBuilder::start`], [`Agent::flows`], [`Agent::wait_flow`], [`Agent::status`],
 //! [`Agent::metric`]. What an agent has logged is part of the output of its test, which shows when that fails.
 
-use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
-    process::ExitStatus,
-};
+use std::{path::PathBuf, process::ExitStatus};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    LIMIT,
     flows::{Flow, Follower},
     metrics,
-    netns::inside,
     process::{Finished, Process, describe, eventually},
     programs,
     topology::Node,
 };
-
-/// In a node's own network namespace: every node has this port for itself.
-const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15020);
 
 /// `sh -c … sh FILE COMMAND…`
 const TO_FILE: &str = r#"file=$1 && shift && exec "$@" >>"$file" 2>&1"#;
@@ -112,7 +102,7 @@ impl AgentBuilder {
             ("--cgroup", node.cgroup().display().to_string()),
             ("--bpffs", node.bpffs().display().to_string()),
             ("--socket", node.socket().display().to_string()),
-            ("--metrics", METRICS.to_string()),
+            ("--metrics", metrics::ADDRESS.to_string()),
         ];
         let given = |flag: &str| {
             let instead = if flag == "--state" { "--kube" } else { flag };
@@ -204,19 +194,7 @@ impl Agent {
 
     /// The body that its port on the node answers to `GET path`, if it is a 200.
     pub fn http(&self, path: &str) -> Result<String> {
-        let answer = inside(&self.node.netns(), || -> Result<String> {
-            let mut stream = TcpStream::connect(METRICS).context("the agent's metrics port")?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: weir\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        })??;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        if head.split(' ').nth(1) != Some("200") {
-            bail!("GET {path}: {}", head.lines().next().unwrap_or_default());
-        }
-        Ok(body.to_owned())
+        metrics::fetch(&self.node.netns(), path)
     }
 
     /// Runs `weir WORDS… --socket …` to its end.

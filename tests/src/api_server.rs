@@ -119,6 +119,11 @@ impl ApiServer {
         })
     }
 
+    /// Where it runs.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// The folder for its files.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -159,6 +164,14 @@ impl ApiServer {
         fs::write(&file, yaml)?;
         let file = file.display().to_string();
         self.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &file]).map(drop)
+    }
+
+    /// Makes the kinds of the Gateway API's standard channel known.
+    pub fn install_gateway_api(&self) -> Result<()> {
+        let folder = programs::conformance("standard")?.display().to_string();
+        self.kubectl(["apply", "--server-side", "-f", &folder])?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=50s", "crd", "--all"];
+        self.kubectl(wait).map(drop)
     }
 
     /// Changes the status of an object, as its kubelet or controller does.

@@ -1,8 +1,38 @@
-//! Prometheus' text format, read as far as a test asks.
+//! What an agent serves on its node: Prometheus' text format, read as far as a test asks.
 //!
-//! Entry point: [`sum`].
+//! Entry points: [`fetch`], [`sum`].
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{LIMIT, netns};
+
+/// In a node's own network namespace: every node has this port for itself.
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15020);
 
 type Sample<'t> = (&'t str, Vec<(String, String)>, f64);
+
+/// The body that the agent of the node with this network namespace answers to `GET path`, if it is a 200.
+pub(crate) fn fetch(netns: &Path, path: &str) -> Result<String> {
+    let answer = netns::inside(netns, || -> Result<String> {
+        let mut stream = TcpStream::connect(ADDRESS).context("the agent's metrics port")?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: weir\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })??;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    if head.split(' ').nth(1) != Some("200") {
+        bail!("GET {path}: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(body.to_owned())
+}
 
 /// Adds up the samples called `name` that have all of `labels`; `None` where there is none.
 pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {

@@ -3,11 +3,7 @@
 //! Entry points: [`AgentBuilder::start`], [`Agent::flows`], [`Agent::wait_flow`], [`Agent::status`],
 //! [`Agent::metric`]. What an agent has logged is part of the output of its test, which shows when that fails.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitStatus,
-};
+use std::{path::PathBuf, process::ExitStatus};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -20,9 +16,6 @@ use crate::{
     programs,
     topology::Node,
 };
-
-/// In a node's own network namespace: every node has this port for itself.
-const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15020);
 
 /// `sh -c … sh FILE COMMAND…`
 const TO_FILE: &str = r#"file=$1 && shift && exec "$@" >>"$file" 2>&1"#;
@@ -109,7 +102,7 @@ impl AgentBuilder {
             ("--cgroup", node.cgroup().display().to_string()),
             ("--bpffs", node.bpffs().display().to_string()),
             ("--socket", node.socket().display().to_string()),
-            ("--metrics", METRICS.to_string()),
+            ("--metrics", metrics::ADDRESS.to_string()),
         ];
         let given = |flag: &str| {
             let instead = if flag == "--state" { "--kube" } else { flag };
@@ -201,7 +194,7 @@ impl Agent {
 
     /// The body that its port on the node answers to `GET path`, if it is a 200.
     pub fn http(&self, path: &str) -> Result<String> {
-        metrics::fetch(&self.node.netns(), METRICS, path)
+        metrics::fetch(&self.node.netns(), metrics::ADDRESS, path)
     }
 
     /// Runs `weir WORDS… --socket …` to its end.

@@ -179,6 +179,14 @@ impl ApiServer {
         self.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &file]).map(drop)
     }
 
+    /// Makes the kinds of the Gateway API's standard channel known.
+    pub fn install_gateway_api(&self) -> Result<()> {
+        let folder = programs::conformance("standard")?.display().to_string();
+        self.kubectl(["apply", "--server-side", "-f", &folder])?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=50s", "crd", "--all"];
+        self.kubectl(wait).map(drop)
+    }
+
     /// Changes the status of an object, as its kubelet or controller does.
     pub fn set_status(&self, object: &str, namespace: &str, status: &Value) -> Result<()> {
         let patch = json!({ "status": status }).to_string();

@@ -34,6 +34,9 @@ impl Flow {
     }
 }
 
+/// The words by which `weir` follows, beginning with all that its agent has kept.
+pub(crate) const FOLLOW: [&str; 6] = ["flows", "--follow", "--last", "1000000", "-o", "json"];
+
 /// `weir flows --follow`, running.
 pub(crate) struct Follower(Process);
 
@@ -41,16 +44,26 @@ impl Follower {
     /// Follows the agent at `socket`, beginning with all that it has kept.
     pub(crate) fn start(socket: &Path) -> Result<Self> {
         let mut command = Command::new(programs::weir()?);
-        command.args(["flows", "--follow", "--last", "1000000", "-o", "json", "--socket"]).arg(socket);
+        command.args(FOLLOW).arg("--socket").arg(socket);
         Ok(Self(Process::spawn("weir flows --follow", &mut command)?))
+    }
+
+    /// Reads what a `weir` with [`FOLLOW`] prints.
+    pub(crate) fn of(process: Process) -> Self {
+        Self(process)
     }
 
     /// What has been printed so far.
     pub(crate) fn all(&mut self) -> Result<Vec<Flow>> {
+        self.after(0)
+    }
+
+    /// What has been printed so far but for the first `past` records.
+    pub(crate) fn after(&mut self, past: usize) -> Result<Vec<Flow>> {
         if !self.0.is_running()? {
             bail!("weir flows --follow has ended: {}", self.0.stderr());
         }
-        self.0.stdout().lines().map(parse).collect()
+        self.0.stdout().lines().skip(past).map(parse).collect()
     }
 
     /// Waits for a flow.

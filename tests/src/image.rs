@@ -34,8 +34,11 @@ impl Image {
             let mut header = header(tar::EntryType::Directory, mode, 0);
             image.layer.append_data(&mut header, format!("{folder}/"), std::io::empty())?;
         }
-        image.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")?;
-        image.text("etc/group", "root:x:0:\nnobody:x:65534:\n")?;
+        image.add_text(
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+        )?;
+        image.add_text("etc/group", "root:x:0:\nnobody:x:65534:\n")?;
         Ok(image)
     }
 
@@ -50,6 +53,12 @@ impl Image {
         let content = fs::read(file).with_context(|| file.display().to_string())?;
         let mut header = header(tar::EntryType::Regular, 0o755, content.len() as u64);
         self.layer.append_data(&mut header, path, &*content)?;
+        Ok(self)
+    }
+
+    /// Adds a file with this text as `path`.
+    pub fn text(mut self, path: &str, content: &str) -> Result<Self> {
+        self.add_text(path, content)?;
         Ok(self)
     }
 
@@ -99,7 +108,7 @@ impl Image {
         Ok(())
     }
 
-    fn text(&mut self, path: &str, content: &str) -> Result<()> {
+    fn add_text(&mut self, path: &str, content: &str) -> Result<()> {
         let mut header = header(tar::EntryType::Regular, 0o644, content.len() as u64);
         Ok(self.layer.append_data(&mut header, path, content.as_bytes())?)
     }

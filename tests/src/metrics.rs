@@ -1,23 +1,25 @@
-//! Prometheus' text format, read as far as a test asks.
+//! What an agent or a controller serves: Prometheus' text format, read as far as a test asks.
 //!
 //! Entry points: [`fetch`], [`sum`].
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{LIMIT, netns::inside};
+use crate::{LIMIT, netns};
+
+/// In a node's own network namespace: every node has this port for itself.
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15020);
 
 type Sample<'t> = (&'t str, Vec<(String, String)>, f64);
 
 /// The body that `address` in a network namespace answers to `GET path`, if it is a 200.
-pub(crate) fn fetch(netns: &Path, address: impl Into<SocketAddr>, path: &str) -> Result<String> {
-    let address = address.into();
-    let answer = inside(netns, || -> Result<String> {
+pub(crate) fn fetch(netns: &Path, address: SocketAddr, path: &str) -> Result<String> {
+    let answer = netns::inside(netns, || -> Result<String> {
         let mut stream = TcpStream::connect(address).with_context(|| format!("the port at {address}"))?;
         stream.set_read_timeout(Some(LIMIT))?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: weir\r\n\r\n")?;

@@ -97,7 +97,17 @@ impl Process {
 
     /// Waits until it prints a line for which `choose` gives something; lines that are there count too.
     pub fn wait_line<T>(&mut self, what: &str, choose: impl FnMut(&str) -> Option<T>) -> Result<T> {
-        self.wait_for(&[Stream::Stdout], what, choose)
+        self.wait_line_within(LIMIT, what, choose)
+    }
+
+    /// [`Process::wait_line`] for what takes its time.
+    pub(crate) fn wait_line_within<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        choose: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T> {
+        self.wait_for(limit, &[Stream::Stdout], what, choose)
     }
 
     /// [`Process::wait_line`] for what it complains of too.
@@ -106,11 +116,12 @@ impl Process {
         what: &str,
         choose: impl FnMut(&str) -> Option<T>,
     ) -> Result<T> {
-        self.wait_for(&BOTH, what, choose)
+        self.wait_for(LIMIT, &BOTH, what, choose)
     }
 
     fn wait_for<T>(
         &mut self,
+        limit: Duration,
         streams: &[Stream],
         what: &str,
         mut choose: impl FnMut(&str) -> Option<T>,
@@ -124,7 +135,7 @@ impl Process {
                 return Ok(found);
             }
             seen = lines.all.len();
-            let left = LIMIT.saturating_sub(began.elapsed());
+            let left = limit.saturating_sub(began.elapsed());
             if lines.ended == 2 || left.is_zero() {
                 let how = if left.is_zero() { "waited in vain for" } else { "it ended before" };
                 bail!("{}: {how} {what}; it printed:\n{}", self.name, lines.text(&BOTH));
@@ -176,7 +187,7 @@ impl Process {
         self.wait_within(LIMIT)
     }
 
-    fn wait_within(&mut self, limit: Duration) -> Result<ExitStatus> {
+    pub(crate) fn wait_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.close_input();
         if let Some(status) = self.status {
             return Ok(status);

@@ -41,6 +41,11 @@ pub(crate) fn kubernetes(part: &str) -> Result<String> {
     tool("kube", part)
 }
 
+/// A part of the Gateway API's conformance that setup has made: `suite`, `echo-client`, or a file of the suite's module.
+pub(crate) fn conformance(part: &str) -> Result<PathBuf> {
+    tool("conformance", part).map(PathBuf::from)
+}
+
 fn tool(folder: &str, name: &str) -> Result<String> {
     let own = env::current_exe().context("where this program lies")?;
     let mut candidates = own.ancestors().map(|dir| dir.join("tools").join(folder).join(name));

@@ -1,6 +1,6 @@
 //! Programs in Go that tests use, built into the target directory.
 //!
-//! Entry points: [`Go::find`], [`Go::build`]. Knows nothing of what the programs do.
+//! Entry points: [`Go::find`], [`Go::build`], [`Go::build_tests`], [`Go::sources_of`]. Knows nothing of what the programs do.
 
 use std::{
     fs,
@@ -41,10 +41,30 @@ impl Go {
 
     /// Builds `packages` of the module into `out`, statically: a pod of another user space could run them, too.
     pub(crate) fn build(&self, module: &Path, out: &Path, flags: &[&str], packages: &str) -> Result<()> {
-        let mut build = Command::new(&self.0);
-        build.current_dir(module).args(["build", "-mod=readonly", "-buildvcs=false"]).args(flags);
-        build.arg("-o").arg(out).arg(packages).env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local");
+        let mut build = self.command(module, "build");
+        build.arg("-buildvcs=false").args(flags).arg("-o").arg(out).arg(packages);
         command::quiet(&mut build)
+    }
+
+    /// The same of the tests of the module's own package.
+    pub(crate) fn build_tests(&self, module: &Path, out: &Path, flags: &[&str]) -> Result<()> {
+        let mut build = self.command(module, "test");
+        build.args(["-c", "-buildvcs=false"]).args(flags).arg("-o").arg(out).arg(".");
+        command::quiet(&mut build)
+    }
+
+    /// Where the sources of `dependency` of the module are, which were fetched to build it.
+    pub(crate) fn sources_of(&self, module: &Path, dependency: &str) -> Result<PathBuf> {
+        let mut list = self.command(module, "list");
+        list.args(["-m", "-f", "{{.Dir}}", dependency]);
+        Ok(PathBuf::from(command::output(&mut list)?.trim()))
+    }
+
+    fn command(&self, module: &Path, subcommand: &str) -> Command {
+        let mut go = Command::new(&self.0);
+        go.current_dir(module).arg(subcommand).arg("-mod=readonly");
+        go.env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local");
+        go
     }
 }
 

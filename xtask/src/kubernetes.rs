@@ -1,13 +1,16 @@
-//! The parts of a real Kubernetes, built for the tests.
+//! The parts of a real Kubernetes, built for the tests, and what the Gateway API's conformance is tested with.
 //!
-//! Entry point: [`ensure`]. One program has them all, and links with their names; a CoreDNS stands beside it.
+//! Entry points: [`ensure`], [`ensure_conformance`]. One program has all parts, and links with their names; a CoreDNS stands
+//! beside it. What is no program is taken from the sources that were fetched to build one.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context, Result};
 
 use crate::{checkout::Checkout, golang::Go, stamp};
 
+/// The linker's flags for a program that nobody debugs.
+const SMALL: &[&str] = &["-ldflags", "-s -w"];
 /// What the one program can be.
 const PARTS: [&str; 7] = [
     "etcd",
@@ -21,11 +24,10 @@ const PARTS: [&str; 7] = [
 
 /// Builds what is not there, or not of these sources: about five minutes, else a millisecond.
 pub(crate) fn ensure(checkout: &Checkout) -> Result<()> {
-    let sources = checkout.root.join("tests/kube");
+    let [module, dns] = ["kubernetes", "coredns"].map(|name| checkout.root.join("tests/kube").join(name));
     let made = checkout.tools().join("kube");
     let what = format!("a Kubernetes for the tests in {}; some minutes", checkout.show(&made));
-    stamp::made(&made, std::slice::from_ref(&sources), &[], &what, || {
-        let module = sources.join("kubernetes");
+    stamp::made(&made, &[module.clone(), dns.clone()], &[], &what, || {
         let go = Go::find(checkout, &module)?;
         let flags = ["-ldflags", &version_flags(&fs::read_to_string(module.join("go.mod"))?)?];
         go.build(&module, &made.join("kubernetes"), &flags, ".")?;
@@ -34,9 +36,51 @@ pub(crate) fn ensure(checkout: &Checkout) -> Result<()> {
             let _ = fs::remove_file(&link);
             symlink("kubernetes", link)?;
         }
-        let module = sources.join("coredns");
-        Go::find(checkout, &module)?.build(&module, &made.join("coredns"), &["-ldflags", "-s -w"], ".")
+        Go::find(checkout, &dns)?.build(&dns, &made.join("coredns"), SMALL, ".")
     })
+}
+
+/// The same for the conformance suite, the programs that it has pods run, its manifests of them, and the definitions of the
+/// Gateway API's kinds: about three minutes.
+pub(crate) fn ensure_conformance(checkout: &Checkout) -> Result<()> {
+    let [suite, echo] = ["conformance", "echo"].map(|name| checkout.root.join("tests/kube").join(name));
+    let made = checkout.tools().join("conformance");
+    let what = format!("the Gateway API's conformance in {}; some minutes", checkout.show(&made));
+    stamp::made(&made, &[suite.clone(), echo.clone()], &[], &what, || {
+        let go = Go::find(checkout, &suite)?;
+        go.build_tests(&suite, &made.join("suite"), SMALL)?;
+        let (api, own) = ("sigs.k8s.io/gateway-api", "sigs.k8s.io/gateway-api/conformance");
+        copy(&go.sources_of(&suite, own)?.join("mesh/manifests.yaml"), &made.join("mesh.yaml"))?;
+        let definitions = go.sources_of(&suite, api)?.join("config/crd");
+        for channel in ["standard", "experimental"] {
+            copy_folder(&definitions.join(channel), &made.join(channel))?;
+        }
+        let go = Go::find(checkout, &echo)?;
+        for part in ["client", "server"] {
+            let package = format!("istio.io/istio/pkg/test/echo/cmd/{part}");
+            go.build(&echo, &made.join(format!("echo-{part}")), SMALL, &package)?;
+        }
+        Ok(())
+    })
+}
+
+/// Copies what the folder has, into one that has nothing else.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Copies what the file says: fetched sources may not be written to, and this may.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let text = fs::read(from).with_context(|| from.display().to_string())?;
+    fs::write(to, text).with_context(|| to.display().to_string())
 }
 
 /// The linker's flags by which the parts know their version; without one, kubelet and kubectl cannot read their own.

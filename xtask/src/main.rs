@@ -9,6 +9,7 @@ mod checkout;
 mod clients;
 mod cluster;
 mod command;
+mod conformance;
 mod demo;
 mod fuzz;
 mod golang;
@@ -48,6 +49,8 @@ enum Task {
     Cluster(cluster::Options),
     /// Run all tests: unit, data path (root), kernel matrix.
     Test(test::Options),
+    /// Run the Gateway API's conformance suite against Weir on a Kubernetes of two nodes (root).
+    Conformance(conformance::Options),
     /// Give the parsers of what comes from outside inputs that break them, if there are any.
     Fuzz(fuzz::Options),
     /// Measure Weir against no mesh on this machine.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Cluster(options) => cluster::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Lint(options) => lint::run(&options),

@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = install(&checkout, options.toolchain, packages::ALL)?;
     clients::ensure(&checkout)?;
     kubernetes::ensure(&checkout)?;
+    kubernetes::ensure_conformance(&checkout)?;
     println!("ready ({:.1} s):", began.elapsed().as_secs_f64());
     println!("  eBPF    {}", toolchain.describe());
     println!("  linker  {}", checkout.show(&toolchain.linker()));

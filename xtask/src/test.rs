@@ -67,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.unit {
         clients::ensure(&checkout)?;
         kubernetes::ensure(&checkout)?;
+        kubernetes::ensure_conformance(&checkout)?;
     }
     compile(&checkout, options)?;
     let mut phases = vec![("build", Count::default(), began.elapsed())];

@@ -121,7 +121,7 @@ impl Connection<'_> {
             return self.by_requests(app, asked, (destination.endpoint, client), record).await;
         }
         match &destination.workload {
-            Some(workload) if workload.enrolled => {
+            Some(workload) if workload.enrolled && !self.pod.is_at(destination.endpoint.ip()) => {
                 record.path = Path::Tunnel;
                 self.through_tunnel(app, workload, destination, client, record).await
             }
@@ -205,7 +205,7 @@ impl Connection<'_> {
         outcome::of_copy(&copy::through_tunnel(app, &mut stream, self.counters).await)
     }
 
-    /// To a pod outside the mesh that a service chose.
+    /// To a pod outside the mesh that a service chose, or to the pod itself.
     async fn in_plaintext(
         &self,
         app: &mut TcpStream,

@@ -76,6 +76,11 @@ impl LocalPod {
         self.uid == workload.uid && self.identity == workload.identity && self.addresses == workload.addresses
     }
 
+    /// Whether `address` is its own. What a pod sends there never leaves it: there is no tunnel and no policy on the way.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
     /// Says that the pod is no longer captured: its sessions end.
     pub fn release(&self) {
         self.released.send_replace(true);

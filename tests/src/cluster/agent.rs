@@ -10,7 +10,8 @@ use crate::{
     CLUSTER_LIMIT,
     api_server::Host,
     cgroup,
-    flows::{Flow, parse},
+    flows::{FOLLOW, Flow, Follower, parse},
+    metrics,
     process::{Finished, Process, eventually_within},
     programs,
 };
@@ -55,6 +56,18 @@ impl KubeAgent {
         let mut command = vec![programs::weir()?.display().to_string()];
         command.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
         self.host.spawn(in_root(&self.dir, command)?)?.finish()
+    }
+
+    /// The sum of the samples of metric `name` that have these labels; `None` where there is none.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
+        Ok(metrics::sum(&metrics::fetch(&self.host.netns, metrics::ADDRESS, "/metrics")?, name, labels))
+    }
+
+    /// Its flows from now on, after those that it has kept.
+    pub(crate) fn follow(&self) -> Result<Follower> {
+        let weir = programs::weir()?.display().to_string();
+        let words = std::iter::once(weir.as_str()).chain(FOLLOW);
+        Ok(Follower::of(self.host.spawn(in_root(&self.dir, words)?)?))
     }
 
     /// `weir status -o json`.

@@ -76,6 +76,24 @@ fn an_endpoint_on_the_same_node_is_reached_directly() -> Result<()> {
 }
 
 #[test]
+fn a_pod_reaches_itself_by_its_service_without_a_tunnel() -> Result<()> {
+    let mut mesh = OneNode::with(&[], |[client, _]| {
+        Ok([pay(&[client]), vec![client.manifest().annotation("weir.dev/mtls", "strict")]].concat())
+    })?;
+    let _greeter = serve_name(&mesh.client)?;
+    for (family, vip) in vips().into_iter().enumerate() {
+        let dialled = mesh.client.dial(vip)?;
+        assert_eq!(dialled.peer, Some(vip), "{dialled:?}");
+        assert!(dialled.received.starts_with("client "), "{dialled:?}");
+        let endpoint = SocketAddr::new(mesh.client.addresses()[family], 8080).to_string();
+        let to = [("direction", "outbound"), ("path", "proxy"), ("destination.address", &*endpoint)];
+        let flow = wait(&mut mesh.agent, &to)?;
+        assert!(flow.is(&[("verdict", "forwarded"), ("destination.pod", "client")]), "{flow:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_endpoint_on_the_other_node_is_reached_through_the_tunnel() -> Result<()> {
     let mut mesh = TwoNodes::with(|_, [_, server]| Ok(pay(&[server])))?;
     let _greeter = serve_name(&mesh.server)?;

@@ -48,6 +48,17 @@ fn requests_are_balanced_one_by_one_over_the_endpoints_of_a_service_without_a_ro
 }
 
 #[test]
+fn a_request_for_which_the_pod_itself_is_drawn_is_answered_by_it() -> Result<()> {
+    let mut shop = Shop::new(&[])?;
+    let answer = ask(&shop.stage.near, address("pay-v1"), "/own", &[])?;
+    assert_eq!((answer.status, answer.name()), (200, "near"), "{}", answer.text);
+    let flow = shop.here.wait_flow("of the request", |flow| flow.is(&[("http.path", "/own")]))?;
+    let fields = [("path", "proxy"), ("source.pod", "near"), ("destination.pod", "near")];
+    assert!(flow.is(&fields), "{flow:?}");
+    Ok(())
+}
+
+#[test]
 fn rules_send_requests_by_path_header_method_and_query_and_the_rest_is_not_found() -> Result<()> {
     let mut shop = Shop::new(&[route(
         "by",

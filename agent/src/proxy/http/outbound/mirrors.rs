@@ -149,7 +149,7 @@ impl Copy {
             balancer.pick(PickContext { now: worker.now(), random, hash: None, tried: &[] })
         };
         let Ok(picked) = picked else { return false };
-        let Ok(target) = Target::of(&self.snapshot, picked.address()) else { return false };
+        let Ok(target) = Target::of(&self.snapshot, &self.pod, picked.address()) else { return false };
         let source = (worker, &self.pod, self.client);
         let http2 = self.head.version == Version::Http2;
         let breaker = &balancer.shared().breaker;

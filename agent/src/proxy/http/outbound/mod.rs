@@ -174,7 +174,7 @@ impl<'a> Outbound<'a> {
 
     /// A connection to the endpoint that the kernel chose.
     async fn as_dialled(&self) -> Result<Server, Outcome> {
-        let target = Target::of(&self.worker.context.snapshot.load(), self.chosen);
+        let target = Target::of(&self.worker.context.snapshot.load(), self.pod, self.chosen);
         let target = target.map_err(|refused| record::of_refused(&refused))?;
         let (server, tls) = upstreams::open(self.worker, self.pod, self.client, &target)
             .await

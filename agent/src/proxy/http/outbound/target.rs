@@ -10,7 +10,7 @@ use super::super::app::Refused;
 use crate::{
     addr::EndpointAddr,
     flows::record::{Path, Peer, Reason},
-    proxy::report,
+    proxy::{pod::LocalPod, report},
     state::{
         Snapshot,
         model::{NamespacedName, Workload},
@@ -23,15 +23,17 @@ pub(super) struct Target {
     pub(super) endpoint: EndpointAddr,
     /// The pod whose address it is; none for what is outside the cluster.
     pub(super) workload: Option<Arc<Workload>>,
+    /// Whether that is the pod that asks.
+    own: bool,
 }
 
 impl Target {
-    /// Whose `endpoint` is.
+    /// Whose `endpoint` is, for a request of `pod`.
     ///
     /// # Errors
     /// When several pods claim it, so that nobody knows who would get the request, or none can: a Service without
     /// endpoints stands for itself.
-    pub(super) fn of(snapshot: &Snapshot, endpoint: EndpointAddr) -> Result<Self, Refused> {
+    pub(super) fn of(snapshot: &Snapshot, pod: &LocalPod, endpoint: EndpointAddr) -> Result<Self, Refused> {
         if snapshot.is_service_address(endpoint.ip()) {
             let words = "the service has no endpoints";
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::NoEndpoints, words));
@@ -41,12 +43,12 @@ impl Target {
             let words = format!("several pods claim {}", endpoint.ip());
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamUnreachable, words));
         }
-        Ok(Self { endpoint, workload })
+        Ok(Self { endpoint, workload, own: pod.is_at(endpoint.ip()) })
     }
 
-    /// The pod, when it is in the mesh: then only a tunnel leads to it.
-    pub(super) fn meshed(&self) -> Option<&Arc<Workload>> {
-        self.workload.as_ref().filter(|workload| workload.enrolled)
+    /// The pod, when only a tunnel leads to it: it is in the mesh, and is not the one that asks.
+    pub(super) fn tunnelled(&self) -> Option<&Arc<Workload>> {
+        self.workload.as_ref().filter(|workload| workload.enrolled && !self.own)
     }
 
     /// As a record names it, asked by `service`.
@@ -62,6 +64,6 @@ impl Target {
 
     /// How bytes get there.
     pub(super) fn path(&self) -> Path {
-        if self.meshed().is_some() { Path::Tunnel } else { Path::Proxy }
+        if self.tunnelled().is_some() { Path::Tunnel } else { Path::Proxy }
     }
 }

@@ -102,7 +102,7 @@ impl Tries<'_> {
             };
             let picked = picked.map_err(|error| self.unpicked(error))?;
             been.push(picked.address());
-            let target = Target::of(&self.view.snapshot, picked.address())?;
+            let target = Target::of(&self.view.snapshot, self.outbound.pod, picked.address())?;
             tried.target = Some(target.clone());
             let one = wanted(self.timeouts.backend_request).map(|time| (Instant::now() + time, time));
             let per_try = self.retry.and_then(|retry| retry.per_try_timeout);

@@ -123,7 +123,7 @@ impl Upstreams {
         (http2, fresh): (bool, bool),
         breaker: &Breaker,
     ) -> Result<Result<Lent, Failure>, Bound> {
-        let expected = target.meshed().map(|workload| workload.identity.clone());
+        let expected = target.tunnelled().map(|workload| workload.identity.clone());
         let key = Key { source_pod: pod.uid.clone(), endpoint: target.endpoint, expected };
         let current = key.expected.as_ref().and_then(|_| worker.context.certificates.current(&pod.identity));
         let serves = |made: &Made| match (&made.credentials, &current) {
@@ -293,7 +293,7 @@ async fn open_with(
 ) -> Result<(Server, Option<TlsInfo>, Option<Arc<Credentials>>), Failure> {
     let context = &worker.context;
     let sockets = || context.sockets.clone();
-    let Some(workload) = target.meshed() else {
+    let Some(workload) = target.tunnelled() else {
         let (limit, to) = (context.options.dial_timeout, target.endpoint.socket());
         let socket = dial::connect_within(limit, sockets(), pod.clone(), to).await;
         let socket = socket.map_err(|error| Failure::Unconnected(Unconnected::Dial(error)))?;

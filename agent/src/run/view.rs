@@ -174,6 +174,7 @@ pub(super) fn of_capture(pod: &NamespacedName, error: &CaptureError) -> Problem 
     let netns = match error {
         CaptureError::Netns { path, .. }
         | CaptureError::NotIts { path, .. }
+        | CaptureError::OfNode { path }
         | CaptureError::ClaimedTwice { path, .. } => Some(path.display().to_string()),
         _ => None,
     };

@@ -19,14 +19,16 @@ pub use self::{
 };
 pub use crate::flows::audit::AuditRow;
 use crate::{
+    cni::question::Desk,
     flows::Flows,
     metrics::{Metrics, catalogue},
     serve::{self, Limits},
 };
 
-/// Enough for every operator and script on one node; a follower may stay for a day.
+/// Enough for every operator and script on one node, and for as many pods as start at once; a follower may stay for a
+/// day.
 const LIMITS: Limits =
-    Limits { connections: 64, lifetime: Duration::from_secs(86_400), silence: Duration::from_secs(30) };
+    Limits { connections: 512, lifetime: Duration::from_secs(86_400), silence: Duration::from_secs(30) };
 
 /// How long one who asks for flows waits for those that are on their way: the kernel's events gather for
 /// some milliseconds, and who has just seen a connection refused wants to see why.
@@ -45,6 +47,11 @@ pub trait AdminSource: Send + Sync {
     /// # Errors
     /// When the query names what does not exist, or cannot be answered.
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError>;
+
+    /// Where questions of the CNI plugin go; none when this agent has none.
+    fn desk(&self) -> Option<&Desk> {
+        None
+    }
 
     /// Objects and files that could not be used.
     fn problems(&self) -> Vec<Problem> {
@@ -72,6 +79,9 @@ pub async fn serve(
             let follows = request.uri().query().is_some_and(|query| query.contains("follow=true"));
             if request.uri().path() == "/v1/flows" && !follows {
                 tokio::time::sleep(SETTLE).await;
+            }
+            if let Some(concern) = api::concern(request.method(), request.uri()) {
+                return api::attend(request.into_body(), concern, &*source).await;
             }
             api::answer(request.method(), request.uri(), &*source, &flows)
         }

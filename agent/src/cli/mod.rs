@@ -7,6 +7,7 @@
 pub mod args;
 mod audit;
 pub mod client;
+pub mod cni;
 mod explain;
 mod flow_table;
 mod human;

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{
+    attach::Cni,
     process::{Asked, Signals},
     view::{self, Shared, View},
 };
@@ -20,7 +21,7 @@ use crate::{
     observe::Observer,
     proxy::Workers,
     source::{self, Source},
-    state::State,
+    state::{Change, Event, State},
     sync::{Reconciler, Repairs},
 };
 
@@ -42,9 +43,10 @@ const EVENTS: usize = 1024;
 /// The one owner of the state.
 pub(super) struct Control {
     source: Source,
-    state: State,
-    reconciler: Reconciler,
-    shared: Arc<Shared>,
+    pub(super) state: State,
+    pub(super) reconciler: Reconciler,
+    pub(super) shared: Arc<Shared>,
+    pub(super) cni: Option<Cni>,
     problems: Vec<source::Problem>,
     hides_pods: bool,
     waiting: Option<Wait>,
@@ -54,7 +56,7 @@ pub(super) struct Control {
     stopping: watch::Sender<bool>,
     /// Whether the admin API answers: before it does, the agent is not ready.
     answering: bool,
-    frozen: bool,
+    pub(super) frozen: bool,
 }
 
 impl Control {
@@ -75,6 +77,7 @@ impl Control {
             state,
             reconciler,
             shared,
+            cni: None,
             problems,
             hides_pods,
             waiting,
@@ -93,8 +96,14 @@ impl Control {
         self.stopping.subscribe()
     }
 
+    /// Takes the questions of a CNI plugin from now on.
+    pub(super) fn attend_to(&mut self, cni: Cni) {
+        self.cni = Some(cni);
+    }
+
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
+        self.tell_namespaces();
         let snapshot = self.state.snapshot();
         self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
@@ -122,6 +131,7 @@ impl Control {
                     Asked::Freeze => {
                         tracing::info!("a successor is starting");
                         self.frozen = true;
+                        self.cni.iter().for_each(|cni| cni.want(None));
                         thaw = Instant::now() + FROZEN;
                     }
                 },
@@ -136,8 +146,10 @@ impl Control {
                     }
                 }
                 () = self.source.changed(), if !frozen => self.read_source(),
+                asked = Cni::next(&mut self.cni) => self.attend(asked),
                 _ = look.tick(), if !frozen => {
                     self.reconciler.look_at_pods();
+                    self.settle_attachments();
                     self.publish();
                 }
                 _ = repair.tick(), if !frozen => self.repair(),
@@ -170,20 +182,38 @@ impl Control {
 
     fn read_source(&mut self) {
         let scan = self.source.scan();
+        let of_namespaces = scan.events.iter().any(Event::is_of_namespace);
         let changes = self.state.apply_all(scan.events);
         let before = std::mem::replace(&mut self.problems, scan.problems);
         self.log_problems(&before);
+        if of_namespaces {
+            self.tell_namespaces();
+        }
         if !changes.is_empty() {
-            let snapshot = self.state.snapshot();
-            // Readers first: what the kernel asks from here on is answered under the new state.
-            self.shared.snapshot.store(snapshot.clone());
-            self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
-            self.shared.certificates.want(self.reconciler.identities(&snapshot));
-            self.reconciler.apply(snapshot, &changes);
+            self.enforce(&changes);
         }
         self.hides_pods = scan.hides_pods;
         self.reconciler.know_all(!self.hides_pods);
+        self.settle_attachments();
         self.publish();
+    }
+
+    /// Puts the state as it is now in force.
+    pub(super) fn enforce(&mut self, changes: &[Change]) {
+        let snapshot = self.state.snapshot();
+        // Readers first: what the kernel asks from here on is answered under the new state.
+        self.shared.snapshot.store(snapshot.clone());
+        self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
+        self.shared.certificates.want(self.reconciler.identities(&snapshot));
+        self.reconciler.apply(snapshot, changes);
+    }
+
+    /// Has the CNI plugin know which namespaces are enrolled, also when there is no agent.
+    fn tell_namespaces(&self) {
+        if let Some(cni) = &self.cni {
+            let namespaces = self.state.enrolled_namespaces();
+            cni.want(Some(Arc::new(namespaces.iter().map(ToString::to_string).collect())));
+        }
     }
 
     fn log_problems(&self, before: &[source::Problem]) {
@@ -213,12 +243,13 @@ impl Control {
     }
 
     /// Shows the world what is.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.shared.certificates.want(self.reconciler.identities(&self.state.snapshot()));
         let mut problems: Vec<Problem> = self.problems.iter().map(view::of_source).collect();
         problems.extend(self.state.conflicts().iter().map(view::of_conflict));
         problems.extend(self.state.snapshot().traffic_policies().conflicts().map(|of| view::of_traffic(&of)));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
+        problems.extend(self.cni.iter().filter_map(Cni::problem));
         self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
         // One of which nothing runs yet, for want of a volume say, can be so for ever.
         let outside = || self.reconciler.failed().iter().filter(|(_, error)| !error.is_harmless());

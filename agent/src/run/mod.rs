@@ -3,6 +3,7 @@
 //! Entry point: [`agent`]. It wires; what is decided is decided in the parts.
 
 mod asked;
+mod attach;
 mod control;
 mod explain;
 mod metrics;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use self::{
+    attach::Cni,
     control::Control,
     takeover::Predecessor,
     view::{Shared, View},
@@ -26,6 +28,10 @@ use crate::{
     certs::{Certificates, CertificatesOptions},
     check,
     cli::args::{AgentArgs, CaArg, SameNode, WhenDown},
+    cni::{
+        install::{Keeper, Wanted},
+        question::Desk,
+    },
     datapath::{self, Datapath},
     flows::{self, RecorderOptions},
     metrics::{Metrics, readiness::Readiness},
@@ -55,6 +61,10 @@ const ROOT_NAMESPACE: &str = "weir-system";
 pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
     process::start_log(args.log_format, &args.log)?;
     process::raise_limits();
+    anyhow::ensure!(
+        args.kube || args.cni.directories().is_none(),
+        "--cni-conf-dir needs --kube: only a kubelet's pods have a CNI plugin"
+    );
     let report = check::run_at_start(&check::CheckOptions {
         cgroup: args.cgroup.clone(),
         bpffs: args.bpffs.clone(),
@@ -141,6 +151,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         finds_places: args.kube,
     };
     let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
+    let (desk, questions) = args.cni.directories().map(|_| Desk::new()).unzip();
     let shared = Arc::new(Shared {
         node: context.node.clone(),
         snapshot: snapshot.clone(),
@@ -148,6 +159,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         flows: flows.clone(),
         keys,
         readiness: readiness.clone(),
+        desk,
         view: ArcSwap::from_pointee(View::default()),
     });
     metrics::register(&metrics, &shared, &context);
@@ -165,6 +177,12 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         repair_interval,
         &metrics,
     );
+    let keeper = questions.zip(args.cni.directories()).map(|(questions, directories)| {
+        let (want, wanted) = tokio::sync::watch::channel(Wanted::None);
+        let (keeper, installed) = Keeper::new(directories, &args.socket, wanted);
+        control.attend_to(Cni::new(questions, want, installed, &metrics));
+        keeper
+    });
     control.begin();
 
     // From here on new connections come to this agent; the other one finishes what it has.
@@ -187,6 +205,8 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         }
     });
     control.answering();
+    // Whoever runs the plugin finds somebody to ask.
+    let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
     control.run(signals, events, &observer).await;
 
     // The file first: a successor that finds it would wait for us.
@@ -199,6 +219,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     certificates_task.stop().await;
     keys_task.stop().await;
     collector.abort();
+    keeper.inspect(tokio::task::JoinHandle::abort);
     tracing::info!("stopped");
     Ok(())
 }

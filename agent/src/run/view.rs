@@ -16,6 +16,7 @@ use crate::{
         WorkloadStatus,
     },
     certs::Certificates,
+    cni::question::Desk,
     flows::{Flows, record::timestamp},
     metrics::readiness::Readiness,
     proxy::pod::LocalPod,
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) flows: Flows,
     pub(super) keys: KeyFetcher,
     pub(super) readiness: Readiness,
+    /// Where the CNI plugin asks, if there is one.
+    pub(super) desk: Option<Desk>,
     pub(super) view: ArcSwap<View>,
 }
 
@@ -127,6 +130,10 @@ impl AdminSource for Shared {
 
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError> {
         super::explain::explain(&self.snapshot.load(), query)
+    }
+
+    fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
     }
 
     fn problems(&self) -> Vec<Problem> {

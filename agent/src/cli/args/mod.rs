@@ -5,6 +5,7 @@
 
 mod agent;
 mod client;
+mod cni;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     agent::{AgentArgs, CaArg, LogFormat, SameNode, WhenDown},
     client::{Destination, ExplainArgs, FlowsArgs, StatusArgs},
+    cni::CniArgs,
 };
 
 /// Where an agent's socket is unless `--socket` says otherwise.
@@ -46,6 +48,8 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Be a CNI plugin: container runtimes run this for each pod, behind the plugin that makes its network
+    Cni,
     /// Remove every program, pin and file that an agent left
     Uninstall(UninstallArgs),
 }
@@ -98,6 +102,9 @@ pub struct UninstallArgs {
     /// Directory on a BPF file system that holds an agent's pins
     #[arg(long, env = "WEIR_BPFFS", value_name = "DIR", default_value = BPFFS)]
     pub bpffs: PathBuf,
+    /// Where the agent installed its CNI plugin.
+    #[command(flatten)]
+    pub cni: CniArgs,
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ mod topology;
 
 pub use agent::{Agent, AgentBuilder};
 pub use api_server::ApiServer;
-pub use cluster::{BUSYBOX, Cluster, KubeAgent, KubeNode, kubectl_in};
+pub use cluster::{BUSYBOX, CNI_FLAGS, Cluster, KubeAgent, KubeNode, kubectl_in};
 pub use examples::example;
 pub use flows::Flow;
 pub use image::Image;

@@ -3,7 +3,10 @@
 //! Entry points: [`answer`]; [`attend`] for what the CNI plugin asks. Lists are JSON lines, one object a line; errors are one object that names the
 //! parameter at fault. Documented in `docs/api.md`.
 
-use std::{convert::Infallible, time::SystemTime};
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures::stream;
@@ -14,6 +17,7 @@ use hyper::{
     header,
 };
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::{
     AdminSource, query,
@@ -24,6 +28,12 @@ use crate::{
     flows::{FlowQuery, Flows, read::FlowCursor},
     serve::{Body, respond},
 };
+
+/// Where a look at every pod is asked for.
+pub(crate) const VERIFY: &str = "/v1/verify";
+
+/// How long a look may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
 /// The longest question that is read.
 const LONGEST_QUESTION: usize = 64 * 1024;
@@ -51,6 +61,26 @@ pub(super) fn answer(method: &Method, uri: &Uri, source: &dyn AdminSource, flows
             let report =
                 ErrorReport { error: format!("{path}: there is no such path"), ..Default::default() };
             error(StatusCode::NOT_FOUND, report)
+        }
+    }
+}
+
+/// Has every pod looked at, and says what was found.
+pub(super) async fn verify(source: &dyn AdminSource) -> Response<Body> {
+    let found = match source.looks() {
+        Some(looks) => {
+            let (tell, told) = oneshot::channel();
+            let asked = looks.try_send(tell).is_ok();
+            let look = async { if asked { told.await.ok() } else { None } };
+            tokio::time::timeout(LONGEST_LOOK, look).await.ok().flatten()
+        }
+        None => None,
+    };
+    match found {
+        Some(found) => json(StatusCode::OK, &found),
+        None => {
+            let busy = "the agent is too busy, or another one is taking over; try again".into();
+            error(StatusCode::SERVICE_UNAVAILABLE, ErrorReport { error: busy, ..Default::default() })
         }
     }
 }

@@ -10,10 +10,12 @@ mod socket;
 
 use std::{future::Future, io, os::unix::net::UnixListener, sync::Arc, time::Duration};
 
+use tokio::sync::{mpsc, oneshot};
+
 pub use self::{
     report::{
         Answer, Considered, ExplainError, ExplainQuery, Explanation, Mismatch, Problem, ProgramStatus,
-        StatusReport, WorkloadStatus,
+        StatusReport, Verified, WorkloadStatus,
     },
     socket::{Prepared, Socket, bind, prepare},
 };
@@ -34,6 +36,9 @@ const LIMITS: Limits =
 /// some milliseconds, and who has just seen a connection refused wants to see why.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Where a look at every pod is asked for, with whom to tell what was found.
+pub type Looks = mpsc::Sender<oneshot::Sender<Verified>>;
+
 /// What the API asks of the agent. Called on the API's task: it must be quick and must not block.
 pub trait AdminSource: Send + Sync {
     /// The agent as it is now.
@@ -47,6 +52,11 @@ pub trait AdminSource: Send + Sync {
     /// # Errors
     /// When the query names what does not exist, or cannot be answered.
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError>;
+
+    /// Where a look at every pod of the node is asked for; none when nobody looks.
+    fn looks(&self) -> Option<&Looks> {
+        None
+    }
 
     /// Where questions of the CNI plugin go; none when this agent has none.
     fn desk(&self) -> Option<&Desk> {
@@ -79,6 +89,9 @@ pub async fn serve(
             let follows = request.uri().query().is_some_and(|query| query.contains("follow=true"));
             if request.uri().path() == "/v1/flows" && !follows {
                 tokio::time::sleep(SETTLE).await;
+            }
+            if request.uri().path() == api::VERIFY && request.method() == hyper::Method::POST {
+                return api::verify(&*source).await;
             }
             if let Some(concern) = api::concern(request.method(), request.uri()) {
                 return api::attend(request.into_body(), concern, &*source).await;

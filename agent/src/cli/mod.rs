@@ -27,11 +27,11 @@ pub use self::{
     table::{Column, Style, Table},
 };
 use self::{
-    args::{ExplainArgs, FlowsArgs, Output, StatusArgs},
+    args::{ExplainArgs, FlowsArgs, Output, StatusArgs, VerifyArgs},
     client::{ClientError, Lines},
     flow_table::FlowTable,
 };
-use crate::admin::{AuditRow, Explanation, StatusReport, query};
+use crate::admin::{AuditRow, Explanation, StatusReport, Verified, query};
 
 /// What a command answered, when nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +62,16 @@ pub fn exit(outcome: Outcome) -> ExitCode {
 }
 
 /// `weir status`.
-pub fn status(args: &StatusArgs) -> Outcome {
-    let status: Answer<StatusReport> = fetch(args, "/v1/status")?;
-    print(args.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
-    Ok(Verdict::Yes)
+pub fn status(args: &VerifyArgs) -> Outcome {
+    let mut found = Verified::default();
+    if args.verify {
+        let lines =
+            client::run(async { client::post(&args.at.socket, "/v1/verify", &()).await?.all().await })?;
+        found = serde_json::from_slice(&lines.concat()).context("the agent's answer is not understood")?;
+    }
+    let status: Answer<StatusReport> = fetch(&args.at, "/v1/status")?;
+    print(args.at.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
+    Ok(if found.faulty == 0 { Verdict::Yes } else { Verdict::No })
 }
 
 /// `weir flows`.

@@ -12,17 +12,18 @@ use tokio::{
 use super::{
     attach::Cni,
     process::{Asked, Signals},
+    verify::Verification,
     view::{self, Shared, View},
 };
 use crate::{
     admin::Problem,
     datapath::events::Events,
-    metrics::{Counter, Metrics, Series, catalogue, readiness::Wait},
+    metrics::readiness::Wait,
     observe::Observer,
     proxy::Workers,
     source::{self, Source},
     state::{Change, Event, State},
-    sync::{Reconciler, Repairs},
+    sync::Reconciler,
 };
 
 /// How often namespaces are looked at: a pod that is gone must not be held for long.
@@ -50,7 +51,7 @@ pub(super) struct Control {
     problems: Vec<source::Problem>,
     hides_pods: bool,
     waiting: Option<Wait>,
-    repairs: Arc<Series<Counter>>,
+    pub(super) verification: Verification,
     /// How often the kernel's maps are read back.
     repair_interval: Duration,
     stopping: watch::Sender<bool>,
@@ -67,10 +68,9 @@ impl Control {
         shared: Arc<Shared>,
         (problems, hides_pods): (Vec<source::Problem>, bool),
         repair_interval: Duration,
-        metrics: &Metrics,
+        verification: Verification,
     ) -> Self {
         let waiting = Some(shared.readiness.waiting_for("the first look at the pods of this node"));
-        let repairs = metrics.counters(&catalogue::DRIFT_REPAIRS);
         let stopping = watch::Sender::new(false);
         let control = Self {
             source,
@@ -81,7 +81,7 @@ impl Control {
             problems,
             hides_pods,
             waiting,
-            repairs,
+            verification,
             repair_interval,
             stopping,
             answering: false,
@@ -152,7 +152,11 @@ impl Control {
                     self.settle_attachments();
                     self.publish();
                 }
-                _ = repair.tick(), if !frozen => self.repair(),
+                _ = repair.tick(), if !frozen => { self.verify(); },
+                asked = self.verification.asked(), if !frozen => {
+                    // Whoever asked may be gone.
+                    let _ = asked.send(self.verify());
+                }
                 _ = heartbeat.tick(), if !frozen => self.reconciler.heartbeat(),
             }
         }
@@ -229,19 +233,6 @@ impl Control {
         }
     }
 
-    fn repair(&mut self) {
-        let Repairs { entries, programs } = self.reconciler.repair();
-        for (map, wrong) in entries {
-            tracing::warn!(map, wrong, "a kernel map was not as it ought to be, and was mended");
-            self.repairs.with(&[map]).inc_by(wrong as u64);
-        }
-        if programs > 0 {
-            tracing::warn!(programs, "programs were not attached, and are again");
-            self.repairs.with(&["programs"]).inc_by(programs as u64);
-        }
-        self.publish();
-    }
-
     /// Shows the world what is.
     pub(super) fn publish(&mut self) {
         self.shared.certificates.want(self.reconciler.identities(&self.state.snapshot()));
@@ -250,7 +241,7 @@ impl Control {
         problems.extend(self.state.snapshot().traffic_policies().conflicts().map(|of| view::of_traffic(&of)));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
         problems.extend(self.cni.iter().filter_map(Cni::problem));
-        self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
+        self.shared.view.store(Arc::new(View::new(&self.reconciler, &self.verification, problems)));
         // One of which nothing runs yet, for want of a volume say, can be so for ever.
         let outside = || self.reconciler.failed().iter().filter(|(_, error)| !error.is_harmless());
         if outside().next().is_none() {

@@ -9,6 +9,7 @@ mod explain;
 mod metrics;
 mod process;
 mod takeover;
+mod verify;
 mod view;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use self::{
     attach::Cni,
     control::Control,
     takeover::Predecessor,
+    verify::Verification,
     view::{Shared, View},
 };
 use crate::{
@@ -84,7 +86,7 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
 
 async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     let mut signals = process::Signals::new()?;
-    let mut source = open_source(&args).await?;
+    let (mut source, client) = open_source(&args).await?;
     if let Some(congestion) = &args.congestion {
         datapath::sockets::check_congestion(congestion)
             .with_context(|| format!("--congestion {congestion}"))?;
@@ -152,6 +154,9 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     };
     let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
     let (desk, questions) = args.cni.directories().map(|_| Desk::new()).unzip();
+    let pod_events = client.map(|client| kube::events::PodEvents::start(client, &args.node, &metrics));
+    let (pod_events, events_task) = pod_events.unzip();
+    let (verification, looks) = Verification::new(pod_events, &metrics);
     let shared = Arc::new(Shared {
         node: context.node.clone(),
         snapshot: snapshot.clone(),
@@ -159,6 +164,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         flows: flows.clone(),
         keys,
         readiness: readiness.clone(),
+        looks,
         desk,
         view: ArcSwap::from_pointee(View::default()),
     });
@@ -175,7 +181,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         shared.clone(),
         (scan.problems, scan.hides_pods),
         repair_interval,
-        &metrics,
+        verification,
     );
     let keeper = questions.zip(args.cni.directories()).map(|(questions, directories)| {
         let (want, wanted) = tokio::sync::watch::channel(Wanted::None);
@@ -219,7 +225,7 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     certificates_task.stop().await;
     keys_task.stop().await;
     collector.abort();
-    keeper.inspect(tokio::task::JoinHandle::abort);
+    keeper.into_iter().chain(events_task).for_each(|task| task.abort());
     tracing::info!("stopped");
     Ok(())
 }
@@ -229,12 +235,13 @@ async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
+/// The source, and a client of the API server if that is it.
+async fn open_source(args: &AgentArgs) -> anyhow::Result<(Source, Option<::kube::Client>)> {
     Ok(match &args.state {
-        Some(directory) => Source::Directory(YamlDirectory::open(directory).context("--state")?),
+        Some(directory) => (Source::Directory(YamlDirectory::open(directory).context("--state")?), None),
         None => {
             let (client, heard) = kube::client().await.context("--kube")?;
-            Source::Kubernetes(KubeSource::start(client, heard))
+            (Source::Kubernetes(KubeSource::start(client.clone(), heard)), Some(client))
         }
     })
 }

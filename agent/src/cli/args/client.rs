@@ -10,7 +10,7 @@ use clap::Args;
 use super::{Output, SOCKET};
 use crate::flows::FlowFilter;
 
-/// How a client finds its agent and answers; all that `weir status` and `weir policy audit` take.
+/// How a client finds its agent and answers; all that `weir policy audit` takes.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// The agent's socket
@@ -19,6 +19,17 @@ pub struct StatusArgs {
     /// The form of the answer
     #[arg(short, long, env = "WEIR_OUTPUT", value_name = "FORM", default_value = "table")]
     pub output: Output,
+}
+
+/// `weir status`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Where and how.
+    #[command(flatten)]
+    pub at: StatusArgs,
+    /// First look whether every enrolled pod is captured in full, and mend what is not; exit status 1 if one still is not
+    #[arg(long, env = "WEIR_VERIFY")]
+    pub verify: bool,
 }
 
 /// `weir flows`.

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     agent::{AgentArgs, CaArg, LogFormat, SameNode, WhenDown},
-    client::{Destination, ExplainArgs, FlowsArgs, StatusArgs},
+    client::{Destination, ExplainArgs, FlowsArgs, StatusArgs, VerifyArgs},
     cni::CniArgs,
 };
 
@@ -37,7 +37,7 @@ pub enum Command {
     /// Run the node's agent
     Agent(AgentArgs),
     /// Show the workloads on this node: enrolled, captured, identity, certificate
-    Status(StatusArgs),
+    Status(VerifyArgs),
     /// Show who talked to whom, and what became of it
     Flows(FlowsArgs),
     /// Check what the agent needs of this machine, each with a remedy; exit status 1 on a failure

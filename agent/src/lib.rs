@@ -29,6 +29,7 @@ pub mod observe;
 pub mod admin;
 pub mod check;
 pub mod cli;
+pub mod cni;
 pub mod run;
 pub mod serve;
 

@@ -11,11 +11,15 @@ use weir_agent::{
         self, Cli, Command, Outcome, Verdict,
         args::{AgentArgs, CheckArgs, LintArgs, Output, PolicyCommand, UninstallArgs},
     },
+    cni,
     datapath::uninstall::uninstall as remove_pins,
     run, source,
 };
 
 fn main() -> ExitCode {
+    if cli::cni::is_plugin(std::env::args_os().next()) {
+        return cli::cni::run();
+    }
     cli::exit(match Cli::parse().command {
         Command::Agent(args) => agent(args),
         Command::Controller(args) => run::controller(args).map(|()| Verdict::Yes),
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
         Command::Policy { command: PolicyCommand::Explain(args) } => cli::policy_explain(&args),
         Command::Policy { command: PolicyCommand::Audit(args) } => cli::policy_audit(&args),
         Command::Policy { command: PolicyCommand::Lint(args) } => lint(&args),
+        Command::Cni => return cli::cni::run(),
         Command::Uninstall(args) => uninstall(&args),
     })
 }
@@ -67,6 +72,12 @@ fn lint(args: &LintArgs) -> Outcome {
 }
 
 fn uninstall(args: &UninstallArgs) -> Outcome {
+    // First of all what runs this very program for each pod.
+    if let Some(directories) = args.cni.directories() {
+        for path in cni::install::uninstall(&directories)? {
+            cli::write(&format!("changed or removed {}\n", path.display()))?;
+        }
+    }
     let bpffs: &PathBuf = &args.bpffs;
     let removed = remove_pins(bpffs)?;
     cli::write(&format!("removed {removed} pins below {}\n", bpffs.display()))?;

@@ -172,6 +172,26 @@ fn a_container_that_starts_anew_stays_captured_and_a_sandbox_that_is_made_anew_i
     Ok(())
 }
 
+#[test]
+fn a_pod_that_was_captured_in_part_has_an_event_that_says_so() -> Result<()> {
+    let mut shop = Shop::new()?;
+    shop.annotate("weir.dev/mesh=enabled")?;
+    shop.start_agents()?;
+    shop.agents[1].wait_captured(&["far"])?;
+
+    let node = &shop.cluster.nodes()[1];
+    node.run(["sh", "-c", "rm /sys/fs/bpf/weir/v*/pods/*"])?.success()?;
+    shop.agents[1].weir(["status", "--verify"])?.success()?;
+
+    let of = "involvedObject.name=far,reason=CaptureRepaired";
+    let words = ["-n", "shop", "get", "events", "--field-selector", of, "-o=jsonpath={.items[*].message}"];
+    eventually_within(CLUSTER_LIMIT, "an event of far that says what was missing", || {
+        Ok(shop.cluster.kubectl(words)?.contains("steering").then_some(()))
+    })?;
+    assert_eq!(shop.ask("far")?, "far\n");
+    Ok(())
+}
+
 /// Ends the process that holds a pod's namespaces, as a crash would.
 fn kill_sandbox(shop: &Shop, pod: &str) -> Result<()> {
     let node = &shop.cluster.nodes()[1];

@@ -204,3 +204,24 @@ fn a_map_whose_pin_is_gone_is_pinned_again_and_new_pods_share_it() -> Result<()>
     })?;
     Ok(())
 }
+
+#[test]
+fn a_pod_that_is_captured_in_part_is_mended_when_somebody_asks_and_is_shown() -> Result<()> {
+    let stage = Stage::new()?;
+    let (here, _there) = stage.agents_with(&["--repair-interval", "86400"])?;
+    ensure!(here.weir(["status", "--verify"])?.status.success(), "nothing is wrong yet");
+    let before = dump::<8, 40>(here.node(), "WORKLOADS")?;
+    let mut entries = open::<8, 40>(here.node(), "WORKLOADS")?;
+    before.keys().try_for_each(|cookie| entries.remove(cookie))?;
+    fs::remove_file(stage.pod_pins("a")?.first().context("a pod's pin")?)?;
+
+    let printed = here.weir(["status", "--verify"])?.success()?;
+
+    ensure!(printed.matches("was captured in part and mended").count() == before.len(), "{printed}");
+    assert_eq!(dump::<8, 40>(here.node(), "WORKLOADS")?, before);
+    assert_eq!(here.metric("weir_pod_repairs_total", &[("gap", "entry")])?, Some(before.len() as f64));
+    assert_eq!(here.metric("weir_pod_repairs_total", &[("gap", "steering")])?, Some(1.0));
+    ensure!(here.status()?["verified"].is_string(), "{}", here.status()?);
+    stage.captured(here, "after")?;
+    Ok(())
+}

@@ -1,24 +1,42 @@
 //! The API's paths and what each answers.
 //!
-//! Entry point: [`answer`]. Lists are JSON lines, one object a line; errors are one object that names the
+//! Entry points: [`answer`]; [`attend`] for what the CNI plugin asks. Lists are JSON lines, one object a line; errors are one object that names the
 //! parameter at fault. Documented in `docs/api.md`.
 
-use std::{convert::Infallible, time::SystemTime};
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures::stream;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::{Method, Response, StatusCode, Uri, body::Frame, header};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::{
+    Method, Response, StatusCode, Uri,
+    body::{Frame, Incoming},
+    header,
+};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::{
     AdminSource, query,
     report::{ErrorReport, ExplainError},
 };
 use crate::{
+    cni::question::{self, Admission, Answer, Concern},
     flows::{FlowQuery, Flows, read::FlowCursor},
     serve::{Body, respond},
 };
+
+/// Where a look at every pod is asked for.
+pub(crate) const VERIFY: &str = "/v1/verify";
+
+/// How long a look may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
+
+/// The longest question that is read.
+const LONGEST_QUESTION: usize = 64 * 1024;
 
 const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/x-ndjson";
@@ -44,6 +62,56 @@ pub(super) fn answer(method: &Method, uri: &Uri, source: &dyn AdminSource, flows
                 ErrorReport { error: format!("{path}: there is no such path"), ..Default::default() };
             error(StatusCode::NOT_FOUND, report)
         }
+    }
+}
+
+/// Has every pod looked at, and says what was found.
+pub(super) async fn verify(source: &dyn AdminSource) -> Response<Body> {
+    let found = match source.looks() {
+        Some(looks) => {
+            let (tell, told) = oneshot::channel();
+            let asked = looks.try_send(tell).is_ok();
+            let look = async { if asked { told.await.ok() } else { None } };
+            tokio::time::timeout(LONGEST_LOOK, look).await.ok().flatten()
+        }
+        None => None,
+    };
+    match found {
+        Some(found) => json(StatusCode::OK, &found),
+        None => {
+            let busy = "the agent is too busy, or another one is taking over; try again".into();
+            error(StatusCode::SERVICE_UNAVAILABLE, ErrorReport { error: busy, ..Default::default() })
+        }
+    }
+}
+
+/// What the CNI plugin wants, if this is a request of its.
+pub(super) fn concern(method: &Method, uri: &Uri) -> Option<Concern> {
+    let concerns =
+        [(question::ADD, Concern::Add), (question::CHECK, Concern::Check), (question::DEL, Concern::Del)];
+    let found = concerns.into_iter().find(|(path, _)| *path == uri.path());
+    found.map(|(_, concern)| concern).filter(|_| method == Method::POST)
+}
+
+/// The answer to the CNI plugin.
+pub(super) async fn attend(body: Incoming, concern: Concern, source: &dyn AdminSource) -> Response<Body> {
+    let report = |error: String| ErrorReport { error, ..Default::default() };
+    let Some(desk) = source.desk().cloned() else {
+        let missing = report("this agent has no CNI plugin (--cni-conf-dir)".into());
+        return error(StatusCode::NOT_FOUND, missing);
+    };
+    let body = match Limited::new(body, LONGEST_QUESTION).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(broken) => return error(StatusCode::BAD_REQUEST, report(broken.to_string())),
+    };
+    let question = match serde_json::from_slice(&body) {
+        Ok(question) => question,
+        Err(bad) => return error(StatusCode::BAD_REQUEST, report(format!("not such a question: {bad}"))),
+    };
+    match desk.ask(concern, question).await {
+        Answer::Refused(why) => error(StatusCode::CONFLICT, report(why)),
+        Answer::Unknown(why) => error(StatusCode::SERVICE_UNAVAILABLE, report(why)),
+        answer => json(StatusCode::OK, &Admission { verdict: answer.word().into() }),
     }
 }
 

@@ -22,6 +22,9 @@ pub struct StatusReport {
     /// What it still waits for, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
+    /// When every pod was looked at last, RFC 3339; absent before the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<String>,
     /// Generation of the snapshot in force.
     pub generation: u64,
     /// Generation of the policy in force.
@@ -34,6 +37,18 @@ pub struct StatusReport {
     pub problems: Vec<Problem>,
     /// Numbers worth a look, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// What a look at every pod of the node found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verified {
+    /// Captured pods.
+    pub pods: u64,
+    /// Of these, the ones that were captured in part and are in full again.
+    pub repaired: u64,
+    /// Enrolled pods that are not captured in full, or have no certificate.
+    pub faulty: u64,
 }
 
 /// One kernel program.
@@ -73,6 +88,8 @@ pub struct WorkloadStatus {
     pub mtls: String,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// How often it was found captured in part, and mended.
+    pub repairs: u64,
     /// Its connections that live now.
     pub connections: u64,
     /// Time of the processor that the agent took for it, in milliseconds.

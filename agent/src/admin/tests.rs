@@ -11,6 +11,7 @@ use tokio::{
 use super::*;
 use crate::{
     cli::client::{self, ClientError},
+    cni::question::{self, Answer, Concern, Question},
     flows::{
         self, Recorder, RecorderOptions,
         filter::ParameterError,
@@ -19,6 +20,9 @@ use crate::{
 };
 
 struct Fake;
+
+/// One with a desk.
+struct Attending(Desk);
 
 impl AdminSource for Fake {
     fn status(&self) -> StatusReport {
@@ -47,6 +51,24 @@ impl AdminSource for Fake {
     }
 }
 
+impl AdminSource for Attending {
+    fn status(&self) -> StatusReport {
+        Fake.status()
+    }
+
+    fn audit(&self) -> Vec<AuditRow> {
+        Vec::new()
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError> {
+        Fake.explain(query)
+    }
+
+    fn desk(&self) -> Option<&Desk> {
+        Some(&self.0)
+    }
+}
+
 /// A server on a socket in a directory of its own.
 struct Server {
     socket: PathBuf,
@@ -63,6 +85,10 @@ impl Drop for Server {
 }
 
 fn server(capacity: usize) -> Server {
+    serving(Arc::new(Fake), capacity)
+}
+
+fn serving(source: Arc<dyn AdminSource>, capacity: usize) -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("agent.sock");
     let (listener, file) = bind(&socket).expect("a socket");
@@ -71,7 +97,7 @@ fn server(capacity: usize) -> Server {
     let counted = metrics.clone();
     let api = async move {
         let _file = file;
-        serve(listener, Arc::new(Fake), flows, &counted, std::future::pending()).await.expect("served");
+        serve(listener, source, flows, &counted, std::future::pending()).await.expect("served");
     };
     let tasks = vec![tokio::spawn(collector.run()), tokio::spawn(api)];
     Server { socket, recorder, metrics, tasks, _directory: directory }
@@ -175,6 +201,56 @@ async fn errors_have_a_status_and_name_the_parameter_and_its_value() {
     }
     assert_eq!(bare(&server.socket, "GET /metrics").await.0, 404);
     assert_eq!(bare(&server.socket, "POST /v1/flows").await.0, 405);
+}
+
+#[tokio::test]
+async fn the_cni_plugin_is_answered_when_its_question_is() {
+    let (desk, mut questions) = Desk::new();
+    let server = serving(Arc::new(Attending(desk)), 4);
+    let question =
+        Question { pod: "cart-0".into(), addresses: vec![[10, 0, 0, 1].into()], ..Question::default() };
+    let wanted = question.clone();
+    let desk = tokio::spawn(async move {
+        for answer in [
+            Answer::Captured,
+            Answer::NotEnrolled,
+            Answer::Refused("no room".into()),
+            Answer::Unknown("no word".into()),
+        ] {
+            let asked = questions.recv().await.expect("a question");
+            assert_eq!((asked.concern, &asked.question), (Concern::Add, &wanted));
+            asked.answer.send(answer).expect("somebody waits");
+        }
+    });
+    let ask = async || client::post(&server.socket, question::ADD, &question).await?.all().await;
+    for verdict in ["captured", "not_enrolled"] {
+        let lines = ask().await.expect("an answer").concat();
+        assert_eq!(lines, format!("{{\"verdict\":\"{verdict}\"}}\n").into_bytes());
+    }
+    for (wanted, words) in [(409, "no room"), (503, "no word")] {
+        let refused = ask().await.expect_err("no admission");
+        assert!(
+            matches!(&refused, ClientError::Refused { status, message, .. } if (*status, &**message) == (wanted, words)),
+            "{refused}"
+        );
+    }
+    desk.await.expect("all was asked");
+    let stopping = ask().await.expect_err("nobody is at the desk");
+    assert!(matches!(stopping, ClientError::Refused { status: 503, .. }), "{stopping}");
+}
+
+#[tokio::test]
+async fn what_is_no_question_of_the_cni_plugin_is_refused() {
+    let (desk, _questions) = Desk::new();
+    let server = serving(Arc::new(Attending(desk)), 4);
+    for body in [serde_json::json!([]), serde_json::json!({"addresses": ["x"]}), "x".repeat(100_000).into()] {
+        let refused = client::post(&server.socket, question::ADD, &body).await.expect_err("no question");
+        assert!(matches!(refused, ClientError::Refused { status: 400, .. }), "{refused}");
+    }
+    assert_eq!(bare(&server.socket, "GET /v1/cni/add").await.0, 404);
+    let without = self::server(4);
+    let refused = client::post(&without.socket, question::ADD, &Question::default()).await;
+    assert!(matches!(refused, Err(ClientError::Refused { status: 404, .. })));
 }
 
 #[tokio::test]

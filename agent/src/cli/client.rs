@@ -1,13 +1,14 @@
 //! A client of the admin API: HTTP over the agent's Unix socket, answers line by line.
 //!
-//! Entry points: [`get`], [`run`]. Every error says what to do about it. Knows nothing of what lines mean.
+//! Entry points: [`get`], [`post`], [`run`]. Every error says what to do about it. Knows nothing of what lines mean.
 
 use std::{future::Future, io, path::Path};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, body::Incoming, client::conn::http1, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, body::Incoming, client::conn::http1, header, http::request::Builder};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::net::UnixStream;
 
 use crate::admin::report::ErrorReport;
@@ -59,6 +60,12 @@ pub enum ClientError {
         /// What was seen.
         error: hyper::Error,
     },
+    /// The agent takes its time.
+    #[error("the agent at {socket} does not answer")]
+    Late {
+        /// The socket's path.
+        socket: String,
+    },
     /// A line is longer than any that an agent sends.
     #[error("the answer from {socket} has a line of more than {LONGEST_LINE} bytes")]
     TooLong {
@@ -84,15 +91,28 @@ where
 /// # Errors
 /// When there is no agent, or it answers with an error.
 pub async fn get(socket: &Path, path: &str) -> Result<Lines, ClientError> {
+    send(socket, Request::get(path), Bytes::new()).await
+}
+
+/// Tells the agent at `socket` something, and gives the lines of the answer.
+///
+/// # Errors
+/// When there is no agent, or it answers with an error.
+pub async fn post(socket: &Path, path: &str, body: &impl Serialize) -> Result<Lines, ClientError> {
+    let body = serde_json::to_vec(body).map_err(|error| ClientError::BadUse(error.to_string()))?;
+    send(socket, Request::post(path).header(header::CONTENT_TYPE, "application/json"), body.into()).await
+}
+
+async fn send(socket: &Path, request: Builder, body: Bytes) -> Result<Lines, ClientError> {
     let name = socket.display().to_string();
     let stream = UnixStream::connect(socket).await.map_err(|error| not_connected(name.clone(), error))?;
     let broken = |error| ClientError::BrokenOff { socket: name.clone(), error };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // Ends with the answer, or with the runtime of a command that needs no more of it.
     tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = request
         .header(header::HOST, "weir")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(body))
         .map_err(|error| ClientError::BadUse(error.to_string()))?;
     let response = sender.send_request(request).await.map_err(broken)?;
     let status = response.status();

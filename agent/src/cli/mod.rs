@@ -8,6 +8,7 @@ pub mod args;
 mod audit;
 pub mod client;
 mod cluster;
+pub mod cni;
 mod explain;
 mod flow_table;
 mod human;
@@ -32,7 +33,7 @@ use self::{
     client::{ClientError, Lines},
     flow_table::FlowTable,
 };
-use crate::admin::{AuditRow, Explanation, StatusReport, query};
+use crate::admin::{AuditRow, Explanation, StatusReport, Verified, query};
 
 /// What a command answered, when nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +68,15 @@ pub fn status(args: &NodeStatusArgs) -> Outcome {
     if args.cluster.kube {
         return cluster::status(&args.at, &args.cluster);
     }
+    let mut found = Verified::default();
+    if args.verify {
+        let lines =
+            client::run(async { client::post(&args.at.socket, "/v1/verify", &()).await?.all().await })?;
+        found = serde_json::from_slice(&lines.concat()).context("the agent's answer is not understood")?;
+    }
     let status: Answer<StatusReport> = fetch(&args.at, "/v1/status")?;
     print(args.at.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
-    Ok(Verdict::Yes)
+    Ok(if found.faulty == 0 { Verdict::Yes } else { Verdict::No })
 }
 
 /// `weir flows`.

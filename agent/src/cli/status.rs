@@ -41,6 +41,11 @@ pub(super) fn render(report: &StatusReport, now: SystemTime, style: Style) -> St
         let reason = workload.reason.as_deref().unwrap_or("it is being captured");
         let _ = writeln!(out, "  {}/{}: {}", clean(&workload.namespace), clean(&workload.pod), clean(reason));
     }
+    for workload in report.workloads.iter().filter(|workload| workload.repairs > 0) {
+        let (namespace, pod) = (clean(&workload.namespace), clean(&workload.pod));
+        let _ =
+            writeln!(out, "  {namespace}/{pod}: was captured in part and mended, {} times", workload.repairs);
+    }
     if !report.problems.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(colour::BAD, "Problems"));
     }
@@ -142,6 +147,7 @@ mod tests {
             addresses: vec!["10.244.1.2".into(), "fd10::2".into()],
             connections: 12,
             processor_ms: 1500,
+            repairs: u64::from(pod == "cart-0"),
             ..WorkloadStatus::default()
         };
         let missing = WorkloadStatus {
@@ -190,6 +196,7 @@ shop/cart-0  captured      strict  spiffe://cluster.local/ns/shop/sa/cart  in 20
 shop/pay-0   not captured  strict  spiffe://cluster.local/ns/shop/sa/pay   none             0  10.244.1.2,fd10::2
 shop/db-0    not enrolled  -       -                                       -               12  10.244.1.2,fd10::2
   shop/pay-0: /run/netns/pay is not a network namespace
+  shop/cart-0: was captured in part and mended, 1 times
 
 Problems
   policies.yaml: AccessPolicy shop/pay-callers: spec.rules[0].to[0].ports[1] "70000": a port from 1 to 65535 is needed

@@ -173,6 +173,15 @@ catalogue! {
     POLICY_GENERATION = Gauge "weir_policy_generation" &[], "Generation of the policy in force";
     WORKLOADS = Gauge "weir_workloads" &["state"], "Workloads on this node: enrolled, captured";
 
+    POD_REPAIRS = Counter "weir_pod_repairs_total" &["gap"],
+        "Captured pods of which something was missing that was mended: hooks, entry, steering, listeners";
+    POD_EVENTS = Counter "weir_pod_events_total" &["result"], "Kubernetes Events on pods: written, failed, held_back (said before), lost (too many at once)";
+    CNI_ANSWERS = Counter "weir_cni_answers_total" &["result"],
+        "What the CNI plugin was answered: captured, not_enrolled, released, refused (enrolled, and not captured in time), unknown";
+    CNI_INSTALLED = Gauge "weir_cni_installed" &[], "1 when the CNI plugin is in the chain, else 0; absent without --cni-conf-dir";
+    CNI_CHANGES = Counter "weir_cni_chain_changes_total" &["result"],
+        "Changes of the runtime's CNI configuration: done, or failed because a file made no sense or could not be written";
+
     MAP_ENTRIES = Gauge "weir_map_entries" &["map"], "Entries in a kernel map";
     MAP_CAPACITY = Gauge "weir_map_capacity" &["map"], "Entries that a kernel map can hold";
     MAP_FULL = Counter "weir_map_full_total" &["map"], "Entries for which a kernel map had no room";

@@ -1,21 +1,24 @@
 //! Where on this machine a pod runs: the process whose network namespace is the pod's.
 //!
-//! Entry point: [`Places::look`]. The kubelet puts each pod's processes into a cgroup that has the pod's UID in its path,
+//! Entry points: [`Places::look`], [`Places::give`]. The kubelet puts each pod's processes into a cgroup that has the pod's UID in its path,
 //! whatever the container runtime; the oldest of them is the sandbox's, which makes the namespace and lives as long as
-//! it. What is found here is a hint: whose namespace it is, is checked by who uses it.
+//! it. Before it runs anything, its network is made: who makes that can give the namespace, which then stands in for what
+//! is not found yet, and must be the same as what is found later. All this is a hint: whose namespace it is, is checked by
+//! who uses it.
 
 mod cgroup;
 
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::PathBuf,
     sync::Arc,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{fstat, stat},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
@@ -24,6 +27,18 @@ use rustix::{
 pub struct Places {
     proc: PathBuf,
     found: HashMap<Arc<str>, Place>,
+    given: HashMap<Arc<str>, Given>,
+}
+
+/// A namespace that was made for a pod of which nothing runs yet.
+#[derive(Debug)]
+pub struct Given {
+    /// The namespace, which lives as long as this is open.
+    pub netns: OwnedFd,
+    /// As its maker called it.
+    pub name: PathBuf,
+    /// The sandbox that it is for.
+    pub sandbox: String,
 }
 
 /// A pod's oldest process.
@@ -36,19 +51,49 @@ struct Place {
 
 impl Default for Places {
     fn default() -> Self {
-        Self { proc: "/proc".into(), found: HashMap::new() }
+        Self { proc: "/proc".into(), found: HashMap::new(), given: HashMap::new() }
     }
 }
 
 impl Places {
-    /// The network namespace of the pod with this UID, if it is known where that runs.
-    pub fn of(&self, uid: &str) -> Option<&Path> {
-        self.found.get(uid).map(|place| &*place.netns)
+    /// The network namespace of the pod with this UID, if it is known where that runs or will run.
+    pub fn of(&self, uid: &str) -> Option<PathBuf> {
+        let found = self.found.get(uid).map(|place| place.netns.clone());
+        found.or_else(|| self.given.get(uid).map(Given::path))
+    }
+
+    /// Whether the pod runs elsewhere than in the namespace that was made for it last.
+    pub fn is_disputed(&self, uid: &str) -> bool {
+        self.given.get(uid).is_some_and(|given| self.runs_elsewhere(uid, given))
+    }
+
+    /// Whether the pod runs, and elsewhere than there.
+    pub fn runs_elsewhere(&self, uid: &str, given: &Given) -> bool {
+        self.found.get(uid).is_some_and(|found| !given.is(found))
+    }
+
+    /// Notes a namespace that was made for the pod with this UID, in place of an earlier one.
+    pub fn give(&mut self, uid: Arc<str>, given: Given) {
+        self.given.insert(uid, given);
+    }
+
+    /// Forgets what was given for the pod with this UID, if it was for this sandbox; says whether it was.
+    pub fn take_back(&mut self, uid: &str, sandbox: &str) -> bool {
+        let was = self.given.get(uid).is_some_and(|given| given.sandbox == sandbox);
+        if was {
+            self.given.remove(uid);
+        }
+        was
     }
 
     /// Forgets pods that are not `wanted` or whose process has ended, and says of which it is not known where they run.
     pub fn keep(&mut self, wanted: HashSet<Arc<str>>) -> HashSet<Arc<str>> {
         self.found.retain(|uid, place| wanted.contains(uid) && !place.is_over());
+        let found = &self.found;
+        // What runs there holds the namespace from then on, and no longer than it lives.
+        self.given.retain(|uid, given| {
+            wanted.contains(uid) && !found.get(uid).is_some_and(|place| given.is(place))
+        });
         wanted.into_iter().filter(|uid| !self.found.contains_key(uid)).collect()
     }
 
@@ -98,6 +143,19 @@ impl Places {
         // The name, which may have any character, is the second field and in parentheses.
         let (_, behind) = text.rsplit_once(") ")?;
         behind.split(' ').nth(19)?.parse().ok()
+    }
+}
+
+impl Given {
+    /// A path of the namespace, for as long as this is there.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.netns.as_raw_fd()).into()
+    }
+
+    /// Whether it is the namespace that a process is in.
+    fn is(&self, place: &Place) -> bool {
+        let (own, other) = (fstat(self.netns.as_fd()), stat(&place.netns));
+        own.is_ok_and(|own| other.is_ok_and(|other| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)))
     }
 }
 

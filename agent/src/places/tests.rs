@@ -27,7 +27,7 @@ impl Proc {
     }
 
     fn places(&self) -> Places {
-        Places { proc: self.0.path().into(), found: HashMap::new() }
+        Places { proc: self.0.path().into(), ..Places::default() }
     }
 
     fn netns(&self, pid: u32) -> PathBuf {
@@ -63,11 +63,66 @@ fn a_pod_is_where_its_oldest_process_is_until_that_ends() {
     let mut places = proc.places();
     assert_eq!(places.keep(wanted(&[UID])), wanted(&[UID]));
     places.look(&wanted(&[UID])).expect("processes");
-    assert_eq!(places.of(UID), Some(&*proc.netns(pause.0.id())));
+    assert_eq!(places.of(UID), Some(proc.netns(pause.0.id())));
     assert!(places.keep(wanted(&[UID])).is_empty());
 
     drop(pause);
     assert_eq!(places.keep(wanted(&[UID])), wanted(&[UID]));
+    assert_eq!(places.of(UID), None);
+}
+
+#[test]
+fn a_namespace_that_was_made_for_a_pod_stands_in_until_the_pod_runs_there() {
+    let (proc, pause) = (Proc::new(), Waiting::new());
+    let made = proc.0.path().join("made");
+    fs::write(&made, "").expect("a file");
+    let given = |sandbox: &str| Given {
+        netns: fs::File::open(&made).expect("a file").into(),
+        name: made.clone(),
+        sandbox: sandbox.into(),
+    };
+    let mut places = proc.places();
+    places.give(UID.into(), given("a"));
+    // Where a pod will run is not where it runs.
+    assert_eq!(places.keep(wanted(&[UID])), wanted(&[UID]));
+    let path = places.of(UID).expect("a path");
+    assert_eq!(fs::canonicalize(path).expect("a file"), fs::canonicalize(&made).expect("a file"));
+
+    proc.process(pause.0.id(), UID, 800);
+    fs::remove_file(proc.netns(pause.0.id())).expect("a link");
+    fs::hard_link(&made, proc.netns(pause.0.id())).expect("a file");
+    places.look(&wanted(&[UID])).expect("processes");
+    assert!(!places.is_disputed(UID));
+    places.keep(wanted(&[UID]));
+    assert!(places.given.is_empty());
+    assert_eq!(places.of(UID), Some(proc.netns(pause.0.id())));
+
+    // The sandbox is made anew while something of the old one still runs.
+    fs::write(proc.0.path().join("anew"), "").expect("a file");
+    fs::rename(proc.0.path().join("anew"), &made).expect("renamed");
+    places.give(UID.into(), given("b"));
+    places.keep(wanted(&[UID]));
+    assert!(places.is_disputed(UID));
+    drop(pause);
+    places.keep(wanted(&[UID]));
+    assert!(!places.is_disputed(UID));
+}
+
+#[test]
+fn what_was_given_is_taken_back_with_its_own_sandbox_only_and_goes_with_the_pod() {
+    let mut places = Proc::new().places();
+    let given = || Given {
+        netns: fs::File::open("/dev/null").expect("a file").into(),
+        name: "made".into(),
+        sandbox: "new".into(),
+    };
+    places.give(UID.into(), given());
+    assert!(!places.take_back(UID, "old"));
+    assert!(places.of(UID).is_some());
+    assert!(places.take_back(UID, "new"));
+    assert_eq!(places.of(UID), None);
+    places.give(UID.into(), given());
+    places.keep(HashSet::new());
     assert_eq!(places.of(UID), None);
 }
 

@@ -10,18 +10,20 @@ use tokio::{
 };
 
 use super::{
+    attach::Cni,
     process::{Asked, Signals},
+    verify::Verification,
     view::{self, Shared, View},
 };
 use crate::{
     admin::Problem,
     datapath::events::Events,
-    metrics::{Counter, Metrics, Series, catalogue, readiness::Wait},
+    metrics::readiness::Wait,
     observe::Observer,
     proxy::Workers,
     source::{self, Source},
-    state::State,
-    sync::{Reconciler, Repairs},
+    state::{Change, Event, State},
+    sync::Reconciler,
 };
 
 /// How often namespaces are looked at: a pod that is gone must not be held for long.
@@ -42,19 +44,20 @@ const EVENTS: usize = 1024;
 /// The one owner of the state.
 pub(super) struct Control {
     source: Source,
-    state: State,
-    reconciler: Reconciler,
-    shared: Arc<Shared>,
+    pub(super) state: State,
+    pub(super) reconciler: Reconciler,
+    pub(super) shared: Arc<Shared>,
+    pub(super) cni: Option<Cni>,
     problems: Vec<source::Problem>,
     hides_pods: bool,
     waiting: Option<Wait>,
-    repairs: Arc<Series<Counter>>,
+    pub(super) verification: Verification,
     /// How often the kernel's maps are read back.
     repair_interval: Duration,
     stopping: watch::Sender<bool>,
     /// Whether the admin API answers: before it does, the agent is not ready.
     answering: bool,
-    frozen: bool,
+    pub(super) frozen: bool,
 }
 
 impl Control {
@@ -65,20 +68,20 @@ impl Control {
         shared: Arc<Shared>,
         (problems, hides_pods): (Vec<source::Problem>, bool),
         repair_interval: Duration,
-        metrics: &Metrics,
+        verification: Verification,
     ) -> Self {
         let waiting = Some(shared.readiness.waiting_for("the first look at the pods of this node"));
-        let repairs = metrics.counters(&catalogue::DRIFT_REPAIRS);
         let stopping = watch::Sender::new(false);
         let control = Self {
             source,
             state,
             reconciler,
             shared,
+            cni: None,
             problems,
             hides_pods,
             waiting,
-            repairs,
+            verification,
             repair_interval,
             stopping,
             answering: false,
@@ -93,8 +96,14 @@ impl Control {
         self.stopping.subscribe()
     }
 
+    /// Takes the questions of a CNI plugin from now on.
+    pub(super) fn attend_to(&mut self, cni: Cni) {
+        self.cni = Some(cni);
+    }
+
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
+        self.tell_namespaces();
         let snapshot = self.state.snapshot();
         self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
@@ -122,6 +131,7 @@ impl Control {
                     Asked::Freeze => {
                         tracing::info!("a successor is starting");
                         self.frozen = true;
+                        self.cni.iter().for_each(|cni| cni.want(None));
                         thaw = Instant::now() + FROZEN;
                     }
                 },
@@ -136,11 +146,17 @@ impl Control {
                     }
                 }
                 () = self.source.changed(), if !frozen => self.read_source(),
+                asked = Cni::next(&mut self.cni) => self.attend(asked),
                 _ = look.tick(), if !frozen => {
                     self.reconciler.look_at_pods();
+                    self.settle_attachments();
                     self.publish();
                 }
-                _ = repair.tick(), if !frozen => self.repair(),
+                _ = repair.tick(), if !frozen => { self.verify(); },
+                asked = self.verification.asked(), if !frozen => {
+                    // Whoever asked may be gone.
+                    let _ = asked.send(self.verify());
+                }
                 _ = heartbeat.tick(), if !frozen => self.reconciler.heartbeat(),
             }
         }
@@ -170,20 +186,38 @@ impl Control {
 
     fn read_source(&mut self) {
         let scan = self.source.scan();
+        let of_namespaces = scan.events.iter().any(Event::is_of_namespace);
         let changes = self.state.apply_all(scan.events);
         let before = std::mem::replace(&mut self.problems, scan.problems);
         self.log_problems(&before);
+        if of_namespaces {
+            self.tell_namespaces();
+        }
         if !changes.is_empty() {
-            let snapshot = self.state.snapshot();
-            // Readers first: what the kernel asks from here on is answered under the new state.
-            self.shared.snapshot.store(snapshot.clone());
-            self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
-            self.shared.certificates.want(self.reconciler.identities(&snapshot));
-            self.reconciler.apply(snapshot, &changes);
+            self.enforce(&changes);
         }
         self.hides_pods = scan.hides_pods;
         self.reconciler.know_all(!self.hides_pods);
+        self.settle_attachments();
         self.publish();
+    }
+
+    /// Puts the state as it is now in force.
+    pub(super) fn enforce(&mut self, changes: &[Change]) {
+        let snapshot = self.state.snapshot();
+        // Readers first: what the kernel asks from here on is answered under the new state.
+        self.shared.snapshot.store(snapshot.clone());
+        self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
+        self.shared.certificates.want(self.reconciler.identities(&snapshot));
+        self.reconciler.apply(snapshot, changes);
+    }
+
+    /// Has the CNI plugin know which namespaces are enrolled, also when there is no agent.
+    fn tell_namespaces(&self) {
+        if let Some(cni) = &self.cni {
+            let namespaces = self.state.enrolled_namespaces();
+            cni.want(Some(Arc::new(namespaces.iter().map(ToString::to_string).collect())));
+        }
     }
 
     fn log_problems(&self, before: &[source::Problem]) {
@@ -199,27 +233,15 @@ impl Control {
         }
     }
 
-    fn repair(&mut self) {
-        let Repairs { entries, programs } = self.reconciler.repair();
-        for (map, wrong) in entries {
-            tracing::warn!(map, wrong, "a kernel map was not as it ought to be, and was mended");
-            self.repairs.with(&[map]).inc_by(wrong as u64);
-        }
-        if programs > 0 {
-            tracing::warn!(programs, "programs were not attached, and are again");
-            self.repairs.with(&["programs"]).inc_by(programs as u64);
-        }
-        self.publish();
-    }
-
     /// Shows the world what is.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.shared.certificates.want(self.reconciler.identities(&self.state.snapshot()));
         let mut problems: Vec<Problem> = self.problems.iter().map(view::of_source).collect();
         problems.extend(self.state.conflicts().iter().map(view::of_conflict));
         problems.extend(self.state.snapshot().traffic_policies().conflicts().map(|of| view::of_traffic(&of)));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
-        self.shared.view.store(Arc::new(View::new(&self.reconciler, problems)));
+        problems.extend(self.cni.iter().filter_map(Cni::problem));
+        self.shared.view.store(Arc::new(View::new(&self.reconciler, &self.verification, problems)));
         // One of which nothing runs yet, for want of a volume say, can be so for ever.
         let outside = || self.reconciler.failed().iter().filter(|(_, error)| !error.is_harmless());
         if outside().next().is_none() {

@@ -3,11 +3,13 @@
 //! Entry point: [`agent`]. It wires; what is decided is decided in the parts.
 
 mod asked;
+mod attach;
 mod control;
 mod explain;
 mod metrics;
 mod process;
 mod takeover;
+mod verify;
 mod view;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
@@ -16,8 +18,10 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use self::{
+    attach::Cni,
     control::Control,
     takeover::Predecessor,
+    verify::Verification,
     view::{Shared, View},
 };
 use crate::{
@@ -26,6 +30,10 @@ use crate::{
     certs::{Certificates, CertificatesOptions},
     check,
     cli::args::{AgentArgs, CaArg, CaRoots, ControllerArgs, SameNode, WhenDown},
+    cni::{
+        install::{Keeper, Wanted},
+        question::Desk,
+    },
     controller,
     datapath::{self, Datapath},
     flows::{self, RecorderOptions},
@@ -56,6 +64,10 @@ const ROOT_NAMESPACE: &str = "weir-system";
 pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
     process::start_log(args.log_format, &args.log)?;
     process::raise_limits();
+    anyhow::ensure!(
+        args.kube || args.cni.directories().is_none(),
+        "--cni-conf-dir needs --kube: only a kubelet's pods have a CNI plugin"
+    );
     let report = check::run_at_start(&check::CheckOptions {
         cgroup: args.cgroup.clone(),
         bpffs: args.bpffs.clone(),
@@ -88,7 +100,7 @@ pub fn controller(args: ControllerArgs) -> anyhow::Result<()> {
 async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let ca = open_ca(&args).await?;
     let mut signals = process::Signals::new()?;
-    let mut source = open_source(&args).await?;
+    let (mut source, client) = open_source(&args).await?;
     if let Some(congestion) = &args.congestion {
         datapath::sockets::check_congestion(congestion)
             .with_context(|| format!("--congestion {congestion}"))?;
@@ -155,6 +167,10 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         finds_places: args.kube,
     };
     let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
+    let (desk, questions) = args.cni.directories().map(|_| Desk::new()).unzip();
+    let pod_events = client.map(|client| kube::events::PodEvents::start(client, &args.node, &metrics));
+    let (pod_events, events_task) = pod_events.unzip();
+    let (verification, looks) = Verification::new(pod_events, &metrics);
     let shared = Arc::new(Shared {
         node: context.node.clone(),
         snapshot: snapshot.clone(),
@@ -162,6 +178,8 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         flows: flows.clone(),
         keys,
         readiness: readiness.clone(),
+        looks,
+        desk,
         view: ArcSwap::from_pointee(View::default()),
     });
     metrics::register(&metrics, &shared, &context);
@@ -177,8 +195,14 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         shared.clone(),
         (scan.problems, scan.hides_pods),
         repair_interval,
-        &metrics,
+        verification,
     );
+    let keeper = questions.zip(args.cni.directories()).map(|(questions, directories)| {
+        let (want, wanted) = tokio::sync::watch::channel(Wanted::None);
+        let (keeper, installed) = Keeper::new(directories, &args.socket, wanted);
+        control.attend_to(Cni::new(questions, want, installed, &metrics));
+        keeper
+    });
     control.begin();
 
     // From here on new connections come to this agent; the other one finishes what it has.
@@ -201,6 +225,8 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         }
     });
     control.answering();
+    // Whoever runs the plugin finds somebody to ask.
+    let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
     control.run(signals, events, &observer).await;
 
     // The file first: a successor that finds it would wait for us.
@@ -213,6 +239,7 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     certificates_task.stop().await;
     keys_task.stop().await;
     collector.abort();
+    keeper.into_iter().chain(events_task).for_each(|task| task.abort());
     tracing::info!("stopped");
     Ok(())
 }
@@ -243,12 +270,13 @@ async fn open_ca(args: &AgentArgs) -> anyhow::Result<Arc<dyn CertificateAuthorit
     Ok(Arc::new(ca))
 }
 
-async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
+/// The source, and a client of the API server if that is it.
+async fn open_source(args: &AgentArgs) -> anyhow::Result<(Source, Option<::kube::Client>)> {
     Ok(match &args.state {
-        Some(directory) => Source::Directory(YamlDirectory::open(directory).context("--state")?),
+        Some(directory) => (Source::Directory(YamlDirectory::open(directory).context("--state")?), None),
         None => {
             let (client, heard) = kube::client().await.context("--kube")?;
-            Source::Kubernetes(KubeSource::start(client, heard))
+            (Source::Kubernetes(KubeSource::start(client.clone(), heard)), Some(client))
         }
     })
 }

@@ -10,12 +10,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+use super::verify::Verification;
 use crate::{
     admin::{
-        AdminSource, AuditRow, ExplainError, ExplainQuery, Explanation, Problem, ProgramStatus, StatusReport,
-        WorkloadStatus,
+        AdminSource, AuditRow, ExplainError, ExplainQuery, Explanation, Looks, Problem, ProgramStatus,
+        StatusReport, WorkloadStatus,
     },
     certs::Certificates,
+    cni::question::Desk,
     flows::{Flows, record::timestamp},
     metrics::readiness::Readiness,
     proxy::pod::LocalPod,
@@ -37,6 +39,10 @@ pub(super) struct Shared {
     pub(super) flows: Flows,
     pub(super) keys: KeyFetcher,
     pub(super) readiness: Readiness,
+    /// Where a look at all pods is asked for.
+    pub(super) looks: Looks,
+    /// Where the CNI plugin asks, if there is one.
+    pub(super) desk: Option<Desk>,
     pub(super) view: ArcSwap<View>,
 }
 
@@ -47,6 +53,9 @@ pub(super) struct View {
     pub(super) failed: BTreeMap<NamespacedName, String>,
     pub(super) programs: Vec<ProgramStatus>,
     pub(super) problems: Vec<Problem>,
+    /// When every pod was looked at last, RFC 3339, and how often each was mended.
+    pub(super) verified: Option<String>,
+    pub(super) mended: BTreeMap<NamespacedName, u64>,
     /// Name, entries, capacity, turned away.
     pub(super) maps: Vec<(&'static str, usize, u32, u64)>,
     /// Name and value of each kernel counter.
@@ -54,7 +63,7 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(reconciler: &Reconciler, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(reconciler: &Reconciler, verification: &Verification, problems: Vec<Problem>) -> Self {
         let datapath = reconciler.datapath();
         let attached = datapath.is_attached();
         let program = |program: &crate::datapath::Program| ProgramStatus {
@@ -70,6 +79,8 @@ impl View {
             failed: failed.iter().map(|(key, error)| (key.clone(), error.to_string())).collect(),
             programs: datapath.programs().iter().map(program).collect(),
             problems,
+            verified: verification.at(),
+            mended: verification.mended().clone(),
             maps: datapath.tables.occupancy(),
             counters: weir_common::counter::NAMES.into_iter().zip(values).collect(),
         }
@@ -102,6 +113,7 @@ impl AdminSource for Shared {
                     Mtls::Strict => "strict".into(),
                 },
                 addresses: workload.addresses.iter().map(ToString::to_string).collect(),
+                repairs: view.mended.get(&workload.key).copied().unwrap_or_default(),
                 connections: pod.map_or(0, |pod| u64::from(pod.connections())),
                 processor_ms: pod
                     .map_or(0, |pod| u64::try_from(pod.processor().as_millis()).unwrap_or(u64::MAX)),
@@ -112,6 +124,7 @@ impl AdminSource for Shared {
             version: env!("CARGO_PKG_VERSION").into(),
             ready: self.readiness.is_ready(),
             waiting_for: self.readiness.reasons(),
+            verified: view.verified.clone(),
             generation: snapshot.generation,
             policy_generation: snapshot.policy_generation,
             programs: view.programs.clone(),
@@ -127,6 +140,14 @@ impl AdminSource for Shared {
 
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ExplainError> {
         super::explain::explain(&self.snapshot.load(), query)
+    }
+
+    fn looks(&self) -> Option<&Looks> {
+        Some(&self.looks)
+    }
+
+    fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -174,6 +195,7 @@ pub(super) fn of_capture(pod: &NamespacedName, error: &CaptureError) -> Problem 
     let netns = match error {
         CaptureError::Netns { path, .. }
         | CaptureError::NotIts { path, .. }
+        | CaptureError::OfNode { path }
         | CaptureError::ClaimedTwice { path, .. } => Some(path.display().to_string()),
         _ => None,
     };

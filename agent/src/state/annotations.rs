@@ -19,7 +19,7 @@ use crate::policy::FieldError;
 pub const LONGEST_SKIP_LIST: usize = 64;
 
 const GROUP: &str = "weir.dev/";
-const MESH: &str = "weir.dev/mesh";
+pub(crate) const MESH: &str = "weir.dev/mesh";
 const MTLS: &str = "weir.dev/mtls";
 /// Where a pod runs that no kubelet runs.
 pub(crate) const NETNS: &str = "weir.dev/netns";

@@ -18,6 +18,7 @@ use super::{
     model::{NamespacedName, Node, ObjectKey},
     routes::{Route, RouteInputs, RouteKey, RouteKind},
     snapshot::{Conflict, Snapshot},
+    stand_ins::StandIns,
 };
 use crate::{
     identity::TrustDomain,
@@ -64,6 +65,7 @@ pub enum Change {
 pub struct State {
     settings: Settings,
     inputs: Inputs,
+    stand_ins: StandIns,
     routes: RouteInputs,
     /// The members of each Service that has any, and its inverse.
     members: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
@@ -91,6 +93,7 @@ impl State {
         Self {
             settings,
             inputs: Inputs::default(),
+            stand_ins: StandIns::default(),
             routes: RouteInputs::default(),
             members: HashMap::new(),
             services_of: HashMap::new(),
@@ -113,6 +116,42 @@ impl State {
                 Event::Delete(key) => self.delete(&key, &mut marks),
             }
         }
+        self.conclude(marks)
+    }
+
+    /// Notes the addresses that its network gave a pod, known to its kubelet by `uid`, for as long as the API does not
+    /// tell them: see [`StandIns`]. Answers with no change where there is no such pod, or it has no address of its own.
+    pub fn stand_in(&mut self, key: &NamespacedName, uid: &str, addresses: Vec<IpAddr>) -> Vec<Change> {
+        let mut marks = Marks::default();
+        let pod = self.inputs.pod(key).filter(|pod| *pod.kubelet_uid == *uid && !pod.host_network);
+        if let Some(pod) = pod.cloned() {
+            let pod = Arc::new(self.stand_ins.note(&pod, addresses));
+            self.replace_pod(key, Some(pod), &mut marks);
+        }
+        self.conclude(marks)
+    }
+
+    /// Takes back what a pod was given: what the API told counts.
+    pub fn withdraw(&mut self, key: &NamespacedName) -> Vec<Change> {
+        let mut marks = Marks::default();
+        if let Some(pod) = self.inputs.pod(key).and_then(|pod| self.stand_ins.withdraw(pod)) {
+            self.replace_pod(key, Some(Arc::new(pod)), &mut marks);
+        }
+        self.conclude(marks)
+    }
+
+    /// The namespaces whose pods are in the mesh unless they say otherwise.
+    pub fn enrolled_namespaces(&self) -> BTreeSet<Arc<str>> {
+        let enrolled = self.inputs.namespaces().filter(|namespace| namespace.settings.mesh == Some(true));
+        enrolled.map(|namespace| namespace.name.clone()).collect()
+    }
+
+    /// Whether a namespace is one of those; none when there is no such namespace.
+    pub fn is_enrolled(&self, namespace: &str) -> Option<bool> {
+        self.inputs.namespace(namespace).map(|namespace| namespace.settings.mesh == Some(true))
+    }
+
+    fn conclude(&mut self, mut marks: Marks) -> Vec<Change> {
         self.settle(&mut marks);
         if !marks.changes.is_empty() {
             self.view.generation += 1;
@@ -135,6 +174,7 @@ impl State {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.inputs.is_empty()
+            && self.stand_ins.is_empty()
             && self.routes.is_empty()
             && self.members.is_empty()
             && self.services_of.is_empty()
@@ -232,6 +272,11 @@ impl State {
     }
 
     fn put_pod(&mut self, key: &NamespacedName, new: Option<Arc<Pod>>, marks: &mut Marks) {
+        let new = self.stand_ins.resolve(key, new);
+        self.replace_pod(key, new, marks);
+    }
+
+    fn replace_pod(&mut self, key: &NamespacedName, new: Option<Arc<Pod>>, marks: &mut Marks) {
         if self.inputs.pod(key) == new.as_ref() {
             return;
         }

@@ -27,6 +27,16 @@ pub enum Event {
     Delete(ObjectKey),
 }
 
+impl Event {
+    /// Whether it is about a Namespace.
+    pub fn is_of_namespace(&self) -> bool {
+        match self {
+            Self::Apply(object) => matches!(object, Object::Namespace(_)),
+            Self::Delete(key) => *key.kind == *"Namespace",
+        }
+    }
+}
+
 /// An object of a kind that the mesh looks at. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {

@@ -36,6 +36,10 @@ impl Inputs {
         self.namespaces.get(name)
     }
 
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.namespaces.values()
+    }
+
     pub(super) fn pod(&self, key: &NamespacedName) -> Option<&Arc<Pod>> {
         self.pods.get(key)
     }

@@ -14,6 +14,7 @@ pub mod model;
 pub mod routes;
 mod services;
 mod snapshot;
+mod stand_ins;
 mod workloads;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -69,6 +69,15 @@ pub enum CaptureError {
         /// The addresses that are there.
         found: String,
     },
+    /// The network was made for another namespace than the one that it runs in.
+    #[error("it runs in another network namespace than the one that was made for it")]
+    Disputed,
+    /// It is the node's.
+    #[error("its network namespace {} is the node's own", path.display())]
+    OfNode {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Another pod names the namespace, and this one has not proved that it is its own.
     #[error("its network namespace {} is claimed by {other} too", path.display())]
     ClaimedTwice {
@@ -96,6 +105,17 @@ impl CaptureError {
     pub fn is_harmless(&self) -> bool {
         matches!(self, Self::NotRunning)
     }
+
+    /// The same of a namespace that has a better name.
+    pub(super) fn at(self, name: &Path) -> Self {
+        let path = name.to_owned();
+        match self {
+            Self::Netns { error, .. } => Self::Netns { path, error },
+            Self::NotIts { found, .. } => Self::NotIts { path, found },
+            Self::OfNode { .. } => Self::OfNode { path },
+            other => other,
+        }
+    }
 }
 
 impl Reconciler {
@@ -121,7 +141,10 @@ impl Reconciler {
             self.note_failure(&key, error);
         }
         for (key, workload) in wanted {
+            let path = self.netns_of(&workload);
             if let Some(captured) = self.pods.get_mut(&key) {
+                // Where it was captured it still is; what shows that may be another path by now.
+                captured.path = path.unwrap_or_else(|| std::mem::take(&mut captured.path));
                 self.known.note(captured.pod.netns.cookie(), workload.clone());
                 captured.workload = workload;
                 continue;
@@ -180,7 +203,7 @@ impl Reconciler {
             return Some(workload.key.clone());
         }
         let at_home = |workload: &&Arc<Workload>| {
-            self.netns_of(workload).is_some_and(|path| own_netns(workload, path).is_ok())
+            self.netns_of(workload).is_some_and(|path| own_netns(&workload.addresses, path).is_ok())
         };
         let mut at_home = claimants.iter().filter(at_home);
         match (at_home.next(), at_home.next()) {
@@ -201,7 +224,10 @@ impl Reconciler {
         let unknown =
             || if self.options.finds_places { CaptureError::NotRunning } else { CaptureError::NoNetns };
         let path = self.netns_of(workload).ok_or_else(unknown)?;
-        let netns = own_netns(workload, path.clone())?;
+        if self.is_disputed(workload) {
+            return Err(CaptureError::Disputed);
+        }
+        let netns = own_netns(&workload.addresses, path.clone())?;
         let cookie = netns.cookie();
         let virtual_port = self.virtual_port(&netns)?;
         let listeners = self.listen(&netns)?;
@@ -328,14 +354,18 @@ fn ending(reason: Reason, words: &str) -> Ending {
     Ending { reason, policy: None, detail: words.into(), gently: false }
 }
 
-/// Opens the namespace that the pod names, and checks that it is the pod's own.
-fn own_netns(workload: &Workload, path: PathBuf) -> Result<Netns, CaptureError> {
-    if workload.addresses.is_empty() {
+/// Opens a namespace, and checks that it is that of the pod with these addresses.
+pub(super) fn own_netns(addresses: &[IpAddr], path: PathBuf) -> Result<Netns, CaptureError> {
+    if addresses.is_empty() {
         return Err(CaptureError::NoAddress);
     }
     let netns = Netns::open(&path).map_err(|error| CaptureError::Netns { path: path.clone(), error })?;
+    // One of a node's addresses could be given to a pod, by mistake or on purpose.
+    if ["/proc/self/ns/net", "/proc/1/ns/net"].iter().any(|own| netns.is_at(own.as_ref())) {
+        return Err(CaptureError::OfNode { path });
+    }
     let found = netns.addresses()?;
-    if !workload.addresses.iter().all(|address| found.contains(address)) {
+    if !addresses.iter().all(|address| found.contains(address)) {
         let found: Vec<String> =
             found.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string).collect();
         let found = if found.is_empty() { "none at all".into() } else { found.join(", ") };
@@ -344,7 +374,7 @@ fn own_netns(workload: &Workload, path: PathBuf) -> Result<Netns, CaptureError> 
     Ok(netns)
 }
 
-fn inode(path: &std::path::Path) -> Option<u64> {
+fn inode(path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }

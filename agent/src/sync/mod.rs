@@ -14,6 +14,7 @@ mod rejudge;
 mod rules;
 mod services;
 pub mod verdicts;
+mod verify;
 mod virtual_port;
 
 use std::{

@@ -3,6 +3,7 @@
 //! Entry point: [`KubeAgent::start`].
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::node::{KubeNode, in_root};
@@ -24,13 +25,13 @@ pub struct KubeAgent {
 }
 
 impl KubeAgent {
-    pub(super) fn start(node: &KubeNode) -> Result<Self> {
+    pub(super) fn start(node: &KubeNode, flags: &[&str]) -> Result<Self> {
         // Inside the cgroup that its programs are attached to.
         let own = node.cgroup.join("agent");
         cgroup::make(&own)?;
         let host = Host { cgroup: own, ..node.host.clone() };
         let (cgroup, ca) = (node.cgroup.display().to_string(), node.shared.join("ca"));
-        let words = [
+        let mut words = vec![
             "env".to_owned(),
             "NO_COLOR=1".into(),
             format!("KUBECONFIG={}", node.shared.join("api-server/kubeconfig").display()),
@@ -41,9 +42,16 @@ impl KubeAgent {
             format!("--cgroup={cgroup}"),
             format!("--ca=local:{}", ca.display()),
         ];
+        words.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut process = host.spawn(in_root(&node.dir, words)?)?;
         process.wait_any_line("it to be ready", |line| line.contains(" ready").then_some(()))?;
         Ok(Self { host, dir: node.dir.clone(), process })
+    }
+
+    /// Ends it, as its DaemonSet would, and waits for its end.
+    pub fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait().map(drop)
     }
 
     /// What it has logged so far.

@@ -17,7 +17,10 @@ use std::{
 use anyhow::{Result, bail};
 use serde_json::json;
 
-pub use self::{agent::KubeAgent, node::KubeNode};
+pub use self::{
+    agent::KubeAgent,
+    node::{CNI_FLAGS, KubeNode},
+};
 use crate::{
     CLUSTER_LIMIT,
     api_server::{ApiServer, Host, Options},

@@ -1,7 +1,7 @@
 //! One node of a cluster: containerd, kubelet and kube-proxy in a network namespace and a file system of their own.
 //!
 //! Entry point: [`KubeNode::start`]. It has this machine's root, but `/run`, `/var/lib` and `/var/log` begin empty, `/etc`
-//! keeps what is written to it, and `/sys/fs/bpf` is its own: every path is as on a machine that is a node, and all of it
+//! and `/usr/lib/cni` keep what is written to them, and `/sys/fs/bpf` is its own: every path is as on a machine that is a node, and all of it
 //! goes with the node's last process.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BUSYBOX, CONTROL, DNS, agent::KubeAgent};
 use crate::{
@@ -24,6 +24,11 @@ use crate::{
     scope::Scope,
 };
 
+/// The flags of an agent that is to install its CNI plugin, and of what removes it.
+pub const CNI_FLAGS: [&str; 2] = ["--cni-conf-dir=/etc/cni/net.d", "--cni-bin-dir=/usr/lib/cni"];
+/// The network of the node's pods.
+const CHAIN: &str = "/etc/cni/net.d/10-bridge.conflist";
+
 /// Makes the file system, says which process is in it, and becomes the command: `sh -c … sh DIR COMMAND…`.
 const ROOT: &str = r#"
 set -e
@@ -31,6 +36,8 @@ dir=$1; shift
 mount --make-rprivate /
 mkdir -p "$dir/etc" "$dir/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/work" /etc
+mkdir -p "$dir/cni" "$dir/cni-work"
+mount -t overlay overlay -o "lowerdir=/usr/lib/cni,upperdir=$dir/cni,workdir=$dir/cni-work" /usr/lib/cni
 for place in /run /var/lib /var/log; do mount -t tmpfs tmpfs $place; done
 mkdir -p /run/netns /run/lock /var/lib/kubelet /etc/cni/net.d
 cp "$dir/net.conflist" /etc/cni/net.d/10-bridge.conflist
@@ -125,7 +132,34 @@ impl KubeNode {
 
     /// Starts an agent on the node, as a process of the node's own, and waits until it is ready.
     pub fn agent(&self) -> Result<KubeAgent> {
-        KubeAgent::start(self)
+        KubeAgent::start(self, &[])
+    }
+
+    /// An agent that captures pods before they start, once its plugin is in the chain of the node's CNI plugins.
+    pub fn agent_with_plugin(&self) -> Result<KubeAgent> {
+        let agent = KubeAgent::start(self, &CNI_FLAGS)?;
+        self.wait_plugin()?;
+        Ok(agent)
+    }
+
+    /// Waits until the agent's plugin is in the chain of CNI plugins.
+    pub fn wait_plugin(&self) -> Result<()> {
+        eventually_within(CLUSTER_LIMIT, "the plugin to be in the chain", || {
+            let plugins = self.chain()?["plugins"].as_array().cloned().unwrap_or_default();
+            Ok(plugins.iter().any(|plugin| plugin["type"] == "weir-cni").then_some(()))
+        })
+    }
+
+    /// The chain of CNI plugins as its container runtime finds it.
+    pub fn chain(&self) -> Result<Value> {
+        let text = self.run(["cat", CHAIN])?.success()?;
+        serde_json::from_str(&text).with_context(|| format!("{CHAIN}: {text}"))
+    }
+
+    /// Puts the chain as it was when the node was made in place of what is there, as its installer would.
+    pub fn reset_chain(&self) -> Result<()> {
+        let own = self.dir.join("net.conflist").display().to_string();
+        self.run(["cp", &own, CHAIN])?.success().map(drop)
     }
 
     /// What its kubelet, its container runtime and its proxy have said.

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{BPFFS, SOCKET};
+use super::{BPFFS, CniArgs, SOCKET};
 use crate::identity::TrustDomain;
 
 /// `weir agent`.
@@ -104,6 +104,9 @@ pub struct AgentArgs {
     /// failed or that audit would deny are all kept
     #[arg(long, env = "WEIR_FLOWS_SAMPLE", value_name = "N", default_value = "1")]
     pub flows_sample: NonZeroU32,
+    /// Where the CNI plugin goes; needs --kube.
+    #[command(flatten)]
+    pub cni: CniArgs,
     /// How the log is written
     #[arg(long, env = "WEIR_LOG_FORMAT", value_name = "FORM", default_value = "text")]
     pub log_format: LogFormat,

@@ -10,7 +10,7 @@ use clap::Args;
 use super::{Output, SOCKET};
 use crate::flows::FlowFilter;
 
-/// How a client finds its agent and answers; all that `weir status` and `weir policy audit` take.
+/// How a client finds its agent and answers; all that `weir policy audit` takes.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// The agent's socket
@@ -44,6 +44,9 @@ pub struct NodeStatusArgs {
     /// A whole cluster instead of this node: a row for each, the worst first.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// First look whether every enrolled pod is captured in full, and mend what is not; exit status 1 if one still is not
+    #[arg(long, env = "WEIR_VERIFY", conflicts_with = "kube")]
+    pub verify: bool,
 }
 
 /// `weir flows`.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod client;
+mod cni;
 mod controller;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     agent::{AgentArgs, CaArg, CaRoots, LogFormat, SameNode, WhenDown},
     client::{ClusterArgs, Destination, ExplainArgs, FlowsArgs, NodeStatusArgs, StatusArgs},
+    cni::CniArgs,
     controller::{ControllerArgs, ServiceAccount},
 };
 
@@ -50,6 +52,8 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Be a CNI plugin: container runtimes run this for each pod, behind the plugin that makes its network
+    Cni,
     /// Remove every program, pin and file that an agent left
     Uninstall(UninstallArgs),
 }
@@ -105,6 +109,9 @@ pub struct UninstallArgs {
     /// Directory on a BPF file system that holds an agent's pins
     #[arg(long, env = "WEIR_BPFFS", value_name = "DIR", default_value = BPFFS)]
     pub bpffs: PathBuf,
+    /// Where the agent installed its CNI plugin.
+    #[command(flatten)]
+    pub cni: CniArgs,
 }
 
 #[cfg(test)]

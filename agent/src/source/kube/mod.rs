@@ -1,8 +1,9 @@
 //! The Kubernetes API as the source of the cluster's state.
 //!
-//! Entry points: [`client`], [`KubeSource`]. Each kind is watched by a task of its own; what they hear is trimmed on
-//! arrival, and only what is different from what is in force becomes events. Everything is read, nothing written.
+//! Entry points: [`client`], [`KubeSource`]; [`events`] for what is told on pods. Each kind is watched by a task of its own; what they hear is trimmed on
+//! arrival, and only what is different from what is in force becomes events. Everything is read; nothing is written but events on pods.
 
+pub mod events;
 mod raw;
 mod store;
 mod watch;

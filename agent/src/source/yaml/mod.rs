@@ -6,7 +6,7 @@
 
 mod catalogue;
 mod read;
-mod watch;
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod tests;

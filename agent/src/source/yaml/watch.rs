@@ -32,7 +32,7 @@ type Look = BTreeMap<PathBuf, Stamp>;
 
 /// Watches one directory.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     directory: PathBuf,
     /// The device and inode that are watched under that path.
     watched: Option<(u64, u64)>,
@@ -47,7 +47,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts to watch; without notices where the kernel gives none.
-    pub(super) fn start(directory: &Path) -> Self {
+    pub(crate) fn start(directory: &Path) -> Self {
         let (sender, notices) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.as_ref().is_ok_and(is_only_a_look) {
@@ -77,7 +77,7 @@ impl Watch {
     }
 
     /// Remembers how the files look, before they are read: what changes later is a change.
-    pub(super) fn before_scan(&mut self) {
+    pub(crate) fn before_scan(&mut self) {
         let there = inode(&self.directory);
         if there.is_some() && there != self.watched {
             // The kernel watches a directory, not a path, and this is another directory.
@@ -87,7 +87,7 @@ impl Watch {
     }
 
     /// Waits for a change and then for quiet.
-    pub(super) async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         while !self.pending {
             let poll = if self.watcher.is_some() { POLL_WITH_NOTICES } else { POLL_WITHOUT };
             match time::timeout(poll, notice(&mut self.notices, self.watcher.is_some())).await {

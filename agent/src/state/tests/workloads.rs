@@ -263,3 +263,64 @@ fn a_snapshot_answers_for_its_own_time_whatever_came_after() {
     cluster.delete(Kind::Pod, "shop/a");
     assert!(after.workload_by_address(ip("10.0.0.1")).is_some());
 }
+
+#[test]
+fn an_address_that_a_pod_was_given_stands_in_until_the_api_tells_one() {
+    let mut cluster = Cluster::new();
+    let uid = "shop/a";
+    cluster.put(pod("shop/a", &[]));
+    let changes = cluster.0.stand_in(&named("shop/a"), uid, vec![ip("10.0.0.1")]);
+    assert_eq!(changes, [workload_changed("shop/a")]);
+    assert_eq!(cluster.at("10.0.0.1").as_deref(), Some("shop/a"));
+    // Something else of it changes first.
+    cluster.put(pod("shop/a", &[]).labelled(&[("app", "a")]));
+    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
+    // The API tells the same: nothing is different.
+    assert_eq!(cluster.put(pod("shop/a", &["10.0.0.1"]).labelled(&[("app", "a")])), []);
+    // From now on its word counts.
+    cluster.put(pod("shop/a", &["10.0.0.2"]));
+    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.2")]);
+    cluster.put(pod("shop/a", &[]));
+    assert!(cluster.workload("shop/a").addresses.is_empty());
+}
+
+#[test]
+fn a_sandbox_that_is_made_anew_has_the_new_address_while_the_api_tells_the_old_one() {
+    let mut cluster = Cluster::new();
+    cluster.put(pod("shop/a", &["10.0.0.1"]));
+    cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.2")]);
+    cluster.put(pod("shop/a", &["10.0.0.1"]).with(|pod| pod.ready = false));
+    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.2")]);
+    assert_eq!(cluster.at("10.0.0.1"), None);
+    cluster.0.withdraw(&named("shop/a"));
+    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
+    assert_eq!(cluster.0.withdraw(&named("shop/a")), []);
+    cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.2")]);
+    // And once more before the API knows.
+    cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.3")]);
+    cluster.put(pod("shop/a", &["10.0.0.1"]));
+    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.3")]);
+    cluster.put(pod("shop/a", &["10.0.0.3"]));
+    cluster.put(pod("shop/a", &["10.0.0.1"]));
+    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
+}
+
+#[test]
+fn what_a_pod_was_given_is_no_other_pods_and_goes_with_it() {
+    let mut cluster = Cluster::new();
+    cluster.put(pod("shop/a", &[]));
+    assert_eq!(cluster.0.stand_in(&named("shop/a"), "another", vec![ip("10.0.0.1")]), []);
+    assert_eq!(cluster.0.stand_in(&named("shop/b"), "shop/b", vec![ip("10.0.0.1")]), []);
+    cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.1")]);
+    cluster.put(pod("shop/a", &[]).with(|pod| pod.uid = "of the next".into()));
+    assert!(cluster.workload("shop/a").addresses.is_empty());
+
+    cluster.put(pod("shop/b", &[]));
+    cluster.0.stand_in(&named("shop/b"), "shop/b", vec![ip("10.0.0.1")]);
+    cluster.put(pod("shop/c", &["10.0.0.1"]));
+    assert_eq!(cluster.at("10.0.0.1"), None, "two claim it");
+    for name in ["shop/a", "shop/b", "shop/c"] {
+        cluster.delete(Kind::Pod, name);
+    }
+    assert!(cluster.0.is_empty());
+}

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     cli::exit(match Cli::parse().command {
         Command::Agent(args) => agent(args),
         Command::Status(args) => cli::status(&args),
+        Command::Ready(args) => cli::ready(&args.socket),
         Command::Flows(args) => cli::flows(&args),
         Command::Check(args) => check(&args),
         Command::Policy { command: PolicyCommand::Explain(args) } => cli::policy_explain(&args),

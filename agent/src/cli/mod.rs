@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and the commands that are clients of a running agent.
 //!
-//! Entry points: [`Cli`] (the arguments), [`status`], [`flows`], [`policy_explain`], [`policy_audit`] (the
+//! Entry points: [`Cli`] (the arguments), [`status`], [`ready`], [`flows`], [`policy_explain`], [`policy_audit`] (the
 //! clients), [`exit`] (what the shell sees). What runs in this process (the agent, check, lint, uninstall)
 //! is dispatched by `main`.
 
@@ -10,11 +10,13 @@ pub mod client;
 mod explain;
 mod flow_table;
 mod human;
+mod ready;
 mod status;
 mod table;
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::SystemTime,
 };
@@ -65,6 +67,13 @@ pub fn status(args: &StatusArgs) -> Outcome {
     let status: Answer<StatusReport> = fetch(args, "/v1/status")?;
     print(args.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
     Ok(Verdict::Yes)
+}
+
+/// `weir ready`.
+pub fn ready(socket: &Path) -> Outcome {
+    let Some(instead) = ready::answer(socket)? else { return Ok(Verdict::Yes) };
+    writeln!(io::stderr(), "{instead}")?;
+    Ok(Verdict::No)
 }
 
 /// `weir flows`.

@@ -4,19 +4,21 @@
 
 mod asked;
 mod control;
+mod daemonset;
 mod explain;
 mod metrics;
 mod process;
 mod takeover;
 mod view;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use self::{
     control::Control,
+    daemonset::DaemonSet,
     takeover::Predecessor,
     view::{Shared, View},
 };
@@ -65,6 +67,13 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
     if let Some(failure) = report.first_failure() {
         anyhow::bail!("{}", failure.line());
     }
+    // Mounted in a container, it would go with that, and what is pinned with it.
+    if args.daemonset.is_some() && !datapath::bpffs::is_within(&args.bpffs) {
+        anyhow::bail!(
+            "--bpffs {}: the node has no BPF file system there: mount -t bpf bpf /sys/fs/bpf, on the node",
+            args.bpffs.display()
+        );
+    }
     let CaArg::Local(directory) = &args.ca;
     let ca = LocalCa::open(directory, args.trust_domain.clone())
         .with_context(|| format!("--ca local:{}", directory.display()))?;
@@ -74,7 +83,7 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
 
 async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     let mut signals = process::Signals::new()?;
-    let mut source = open_source(&args).await?;
+    let (mut source, daemonset) = open_source(&args).await?;
     if let Some(congestion) = &args.congestion {
         datapath::sockets::check_congestion(congestion)
             .with_context(|| format!("--congestion {congestion}"))?;
@@ -187,10 +196,18 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
         }
     });
     control.answering();
-    control.run(signals, events, &observer).await;
+    control.run(&mut signals, events, &observer).await;
 
     // The file first: a successor that finds it would wait for us.
     drop(socket_file);
+    let outlives = control.is_superseded() && daemonset.is_some();
+    let stopped = process::end_at_a_signal(signals, outlives);
+    if let Some(daemonset) = &daemonset
+        && !control.is_superseded()
+        && daemonset.is_gone().await
+    {
+        leave(&args.bpffs);
+    }
     control.drain(&workers, Duration::from_secs(args.drain.into())).await;
     if let (Err(error), _) | (_, Err(error)) = servers.await? {
         tracing::warn!(%error, "a server of the agent's own did not run");
@@ -199,8 +216,22 @@ async fn run(args: AgentArgs, ca: LocalCa) -> anyhow::Result<()> {
     certificates_task.stop().await;
     keys_task.stop().await;
     collector.abort();
+    if outlives {
+        tracing::info!("waiting to be stopped");
+        takeover::outlived(&args.socket, stopped).await;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes what the agent has put on the node off it: from now on pods talk as if there were no mesh.
+fn leave(bpffs: &Path) {
+    match datapath::uninstall::uninstall(bpffs) {
+        Ok(pins) => tracing::info!(pins, "Weir is being removed; nothing of it is attached any more"),
+        Err(error) => {
+            tracing::error!(%error, "Weir is being removed, and this node is not rid of it: run weir uninstall");
+        }
+    }
 }
 
 async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {
@@ -208,12 +239,13 @@ async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
+async fn open_source(args: &AgentArgs) -> anyhow::Result<(Source, Option<DaemonSet>)> {
     Ok(match &args.state {
-        Some(directory) => Source::Directory(YamlDirectory::open(directory).context("--state")?),
+        Some(directory) => (Source::Directory(YamlDirectory::open(directory).context("--state")?), None),
         None => {
             let (client, heard) = kube::client().await.context("--kube")?;
-            Source::Kubernetes(KubeSource::start(client, heard))
+            let daemonset = args.daemonset.clone().map(|name| DaemonSet::watch(client.clone(), name));
+            (Source::Kubernetes(KubeSource::start(client, heard)), daemonset)
         }
     })
 }

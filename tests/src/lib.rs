@@ -37,7 +37,7 @@ pub use netns::inside;
 pub use peer::{Dialled, Held, Listener, Redialler, Serve};
 pub use pod::Pod;
 pub use process::{Finished, Process, eventually, eventually_within};
-pub use programs::{client, take_programs_from, weir};
+pub use programs::{client, take_programs_from, weir, weir_archive, weir_image};
 pub use python::python;
 pub use scope::remove_named;
 pub use state::State;

@@ -12,6 +12,7 @@ mod command;
 mod demo;
 mod fuzz;
 mod golang;
+mod image;
 mod kernels;
 mod kubernetes;
 mod links;
@@ -42,6 +43,8 @@ enum Task {
     Setup(setup::Options),
     /// Build the eBPF object and the agent that embeds it.
     Build(build::Options),
+    /// Write a container image with nothing but the agent in it; no daemon is needed.
+    Image(image::Options),
     /// Show Weir at work: two nodes on this machine, real connections, then clean up.
     Demo(demo::Options),
     /// A Kubernetes of two nodes on this machine (root).
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
+        Task::Image(options) => image::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Cluster(options) => cluster::run(&options),
         Task::Test(options) => test::run(&options),

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     build,
     checkout::Checkout,
-    clients, command, kernels, kubernetes,
+    clients, command, image, kernels, kubernetes,
     packages::{self, Needs},
 };
 
@@ -67,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.unit {
         clients::ensure(&checkout)?;
         kubernetes::ensure(&checkout)?;
+        image::ensure(&checkout)?;
     }
     compile(&checkout, options)?;
     let mut phases = vec![("build", Count::default(), began.elapsed())];

@@ -1,8 +1,9 @@
 //! The parts of a real Kubernetes, built for the tests.
 //!
-//! Entry point: [`ensure`]. One program has them all, and links with their names; a CoreDNS stands beside it.
+//! Entry points: [`ensure`], [`helm`]. One program has all parts, and links with their names; a CoreDNS and a Helm stand
+//! beside it.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -35,8 +36,16 @@ pub(crate) fn ensure(checkout: &Checkout) -> Result<()> {
             symlink("kubernetes", link)?;
         }
         let module = sources.join("coredns");
-        Go::find(checkout, &module)?.build(&module, &made.join("coredns"), &["-ldflags", "-s -w"], ".")
+        Go::find(checkout, &module)?.build(&module, &made.join("coredns"), &["-ldflags", "-s -w"], ".")?;
+        let module = sources.join("helm");
+        let helm = "helm.sh/helm/v4/cmd/helm";
+        Go::find(checkout, &module)?.build(&module, &made.join("helm"), &["-ldflags", "-s -w"], helm)
     })
+}
+
+/// The Helm that [`ensure`] builds.
+pub(crate) fn helm(checkout: &Checkout) -> PathBuf {
+    checkout.tools().join("kube/helm")
 }
 
 /// The linker's flags by which the parts know their version; without one, kubelet and kubectl cannot read their own.

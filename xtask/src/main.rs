@@ -10,6 +10,7 @@ mod clients;
 mod cluster;
 mod command;
 mod demo;
+mod deploy;
 mod fuzz;
 mod golang;
 mod image;
@@ -51,6 +52,8 @@ enum Task {
     Cluster(cluster::Options),
     /// Run all tests: unit, data path (root), kernel matrix.
     Test(test::Options),
+    /// Make the manifests that kubectl installs of the Helm chart.
+    Deploy(deploy::Options),
     /// Give the parsers of what comes from outside inputs that break them, if there are any.
     Fuzz(fuzz::Options),
     /// Measure Weir against no mesh on this machine.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Task::Image(options) => image::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Cluster(options) => cluster::run(&options),
+        Task::Deploy(options) => deploy::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),

@@ -159,8 +159,22 @@ impl ApiServer {
 
     /// Runs `kubectl WORDS…` to its end, and gives what it printed.
     pub fn kubectl<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<String> {
-        let mut command =
-            vec![programs::kubernetes("kubectl")?, format!("--kubeconfig={}", self.kubeconfig().display())];
+        self.ask_with("kubectl", words)
+    }
+
+    /// Runs a client of the API, such as `kubectl` or `helm`, to its end, and gives what it printed.
+    pub(crate) fn ask_with<S: AsRef<str>>(
+        &self,
+        client: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Result<String> {
+        let mut command = vec![
+            // What it keeps for later, it keeps here.
+            "env".to_owned(),
+            format!("HOME={}", self.dir.display()),
+            programs::kubernetes(client)?,
+            format!("--kubeconfig={}", self.kubeconfig().display()),
+        ];
         command.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
         // It may have to wait for what it asks for.
         self.host.spawn(command)?.finish_within(CLUSTER_LIMIT)?.success()

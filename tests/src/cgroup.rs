@@ -65,6 +65,19 @@ fn version_1() -> Result<Vec<PathBuf>> {
     Ok(mounts.lines().filter_map(mount).collect())
 }
 
+/// The processes in `dir` and below it.
+pub(crate) fn processes(dir: &Path) -> Result<Vec<u32>> {
+    let listed = fs::read_to_string(dir.join("cgroup.procs")).with_context(|| dir.display().to_string())?;
+    let mut found: Vec<u32> = listed.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(dir)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // Pods come and go meanwhile.
+            found.extend(processes(&entry.path()).unwrap_or_default());
+        }
+    }
+    Ok(found)
+}
+
 /// Kills everything in `dir` and below it, waits until it is gone, removes the folders.
 pub(crate) fn remove(dir: &Path) -> Result<()> {
     if !dir.exists() {

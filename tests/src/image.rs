@@ -1,4 +1,4 @@
-//! Container images made by hand: one layer, no daemon, no registry.
+//! Container images made by hand: one layer, no daemon, no registry; for the machine that makes them.
 //!
 //! Entry point: [`Image`]. What is written is a tar of an OCI image layout (image-spec v1.1), which `ctr image import`
 //! and every other tool read; the same content gives the same bytes.
@@ -25,10 +25,14 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image with a few empty folders; `name` is like `weir.dev/agent:1`.
+    /// An image with nothing in it; `name` is like `weir.dev/weir:1`.
+    pub fn scratch(name: &str) -> Self {
+        Self { name: name.into(), entrypoint: Vec::new(), layer: tar::Builder::new(Vec::new()) }
+    }
+
+    /// An image with a few empty folders and users.
     pub fn new(name: &str) -> Result<Self> {
-        let mut image =
-            Self { name: name.into(), entrypoint: Vec::new(), layer: tar::Builder::new(Vec::new()) };
+        let mut image = Self::scratch(name);
         for folder in FOLDERS {
             let mode = if folder == "tmp" { 0o1777 } else { 0o755 };
             let mut header = header(tar::EntryType::Directory, mode, 0);
@@ -50,9 +54,13 @@ impl Image {
 
     /// Adds a program of this machine as `path`.
     pub fn program(mut self, file: &Path, path: &str) -> Result<Self> {
-        let content = fs::read(file).with_context(|| file.display().to_string())?;
-        let mut header = header(tar::EntryType::Regular, 0o755, content.len() as u64);
-        self.layer.append_data(&mut header, path, &*content)?;
+        self.add(file, path, 0o755)?;
+        Ok(self)
+    }
+
+    /// Adds a file of this machine, to be read by everybody, as `path`.
+    pub fn file(mut self, file: &Path, path: &str) -> Result<Self> {
+        self.add(file, path, 0o644)?;
         Ok(self)
     }
 
@@ -80,7 +88,7 @@ impl Image {
         };
         let layer = put(self.layer.into_inner()?, "application/vnd.oci.image.layer.v1.tar");
         let config = json!({
-            "architecture": "amd64", "os": "linux",
+            "architecture": architecture(), "os": "linux",
             "config": {"Entrypoint": self.entrypoint, "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         });
@@ -89,7 +97,7 @@ impl Image {
             json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
         let mut manifest = put(manifest.to_string().into_bytes(), MANIFEST);
         let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-        manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
+        manifest["platform"] = json!({"architecture": architecture(), "os": "linux"});
         manifest["annotations"] =
             json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
         let index = json!({"schemaVersion": 2, "manifests": [manifest]});
@@ -108,9 +116,24 @@ impl Image {
         Ok(())
     }
 
+    fn add(&mut self, file: &Path, path: &str, mode: u32) -> Result<()> {
+        let content = fs::read(file).with_context(|| file.display().to_string())?;
+        let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
+        Ok(self.layer.append_data(&mut header, path, &*content)?)
+    }
+
     fn add_text(&mut self, path: &str, content: &str) -> Result<()> {
         let mut header = header(tar::EntryType::Regular, 0o644, content.len() as u64);
         Ok(self.layer.append_data(&mut header, path, content.as_bytes())?)
+    }
+}
+
+/// This machine's, by the name that images have for it (Go's).
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 

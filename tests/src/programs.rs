@@ -25,6 +25,20 @@ pub fn weir() -> Result<PathBuf> {
     built("weir")
 }
 
+/// The name of the image of this version.
+pub fn weir_image() -> String {
+    format!("weir.dev/weir:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The archive with the image for tests, that `cargo xtask image --dev` writes.
+pub fn weir_archive() -> Result<PathBuf> {
+    let own = env::current_exe().context("where this program lies")?;
+    let mut candidates = own.ancestors().map(|dir| dir.join("image/weir-dev.tar"));
+    candidates
+        .find(|file| file.is_file())
+        .context("there is no image of Weir for tests; run `cargo xtask image --dev`")
+}
+
 /// The test peer of this crate.
 pub(crate) fn peer() -> Result<PathBuf> {
     built("peer")

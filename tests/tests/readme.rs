@@ -1,5 +1,5 @@
-//! The README's own commands, run as a newcomer would: in a machine of their own as far as network, mounts
-//! and `/run` go.
+//! The README's own commands for two pods, run as a newcomer would: in a machine of their own as far as network, mounts
+//! and `/run` go. Those for a cluster are run by `install.rs`.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 fn commands(readme: &str) -> String {
     let mut script = String::new();
     let mut inside = false;
-    for line in readme.lines() {
+    for line in readme.lines().skip_while(|line| !line.starts_with("## Your own two pods")) {
         match line {
             "```sh" => inside = true,
             "```" => inside = false,

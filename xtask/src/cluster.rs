@@ -6,9 +6,9 @@ use std::{os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use weir_tests::{Cluster, kubectl_in, remove_named};
+use weir_tests::{Cluster, kubectl_in, remove_named, weir_archive};
 
-use crate::{checkout::Checkout, command, kubernetes, packages, setup};
+use crate::{checkout::Checkout, command, image, kubernetes, packages, setup};
 
 /// The cluster's name on this machine.
 const NAME: &str = "cluster";
@@ -45,10 +45,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let checkout = Checkout::find()?;
             setup::ensure(&checkout, packages::FOR_CLUSTER)?;
             kubernetes::ensure(&checkout)?;
-            let cluster = Cluster::named(NAME, &[])?;
+            image::ensure(&checkout)?;
+            let cluster = Cluster::named(NAME, &[weir_archive()?])?;
+            let install = cluster.write_kustomization()?;
             cluster.keep();
-            println!("two nodes are ready; next:");
+            println!("two nodes are ready, with the image of Weir on each; next:");
             println!("  cargo xtask cluster kubectl get nodes");
+            println!("  cargo xtask cluster kubectl apply -k {}", install.display());
             println!("  cargo xtask cluster down");
             Ok(())
         }

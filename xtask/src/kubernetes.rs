@@ -1,9 +1,13 @@
 //! The parts of a real Kubernetes, built for the tests, and what the Gateway API's conformance is tested with.
 //!
-//! Entry points: [`ensure`], [`ensure_conformance`]. One program has all parts, and links with their names; a CoreDNS stands
-//! beside it. What is no program is taken from the sources that were fetched to build one.
+//! Entry points: [`ensure`], [`ensure_conformance`], [`helm`]. One program has all parts, and links with their names; a CoreDNS and
+//! a Helm stand beside it. What is no program is taken from the sources that were fetched to build one.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
@@ -24,10 +28,11 @@ const PARTS: [&str; 7] = [
 
 /// Builds what is not there, or not of these sources: about five minutes, else a millisecond.
 pub(crate) fn ensure(checkout: &Checkout) -> Result<()> {
-    let [module, dns] = ["kubernetes", "coredns"].map(|name| checkout.root.join("tests/kube").join(name));
+    let [module, dns, helm] =
+        ["kubernetes", "coredns", "helm"].map(|name| checkout.root.join("tests/kube").join(name));
     let made = checkout.tools().join("kube");
     let what = format!("a Kubernetes for the tests in {}; some minutes", checkout.show(&made));
-    stamp::made(&made, &[module.clone(), dns.clone()], &[], &what, || {
+    stamp::made(&made, &[module.clone(), dns.clone(), helm.clone()], &[], &what, || {
         let go = Go::find(checkout, &module)?;
         let flags = ["-ldflags", &version_flags(&fs::read_to_string(module.join("go.mod"))?)?];
         go.build(&module, &made.join("kubernetes"), &flags, ".")?;
@@ -36,8 +41,14 @@ pub(crate) fn ensure(checkout: &Checkout) -> Result<()> {
             let _ = fs::remove_file(&link);
             symlink("kubernetes", link)?;
         }
-        Go::find(checkout, &dns)?.build(&dns, &made.join("coredns"), SMALL, ".")
+        Go::find(checkout, &dns)?.build(&dns, &made.join("coredns"), SMALL, ".")?;
+        Go::find(checkout, &helm)?.build(&helm, &made.join("helm"), SMALL, "helm.sh/helm/v4/cmd/helm")
     })
+}
+
+/// The Helm that [`ensure`] builds.
+pub(crate) fn helm(checkout: &Checkout) -> PathBuf {
+    checkout.tools().join("kube/helm")
 }
 
 /// The same for the conformance suite, the programs that it has pods run, its manifests of them, and the definitions of the

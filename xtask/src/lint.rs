@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: what CI asks of the text of the code, apart from its tests.
+//! `cargo xtask lint`: what CI asks of the text of the code and of its manifests, apart from its tests.
 //!
 //! Entry point: [`run`]. cargo-deny checks licences, sources and duplicates by `deny.toml`. CI asks for it
 //! with `--deny`; it is not built unasked, since that takes two minutes. Its advisories need the net.
@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{build, checkout::Checkout, command, links, packages, setup};
+use crate::{build, checkout::Checkout, command, deploy, kubernetes, links, packages, setup};
 
 const DENY_VERSION: &str = "0.20.2";
 
@@ -38,6 +38,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     check("format", format(&checkout));
     check("links", links::check(&checkout));
+    match kubernetes::helm(&checkout).is_file() {
+        true => check("deploy", deploy::check(&checkout)),
+        false => println!("lint deploy: not checked; `cargo xtask setup` builds helm"),
+    }
     check("clippy", clippy(&checkout));
     check("ebpf", ebpf(&checkout));
     match deny_program(&checkout, options.deny || options.advisories)? {

@@ -11,8 +11,10 @@ mod cluster;
 mod command;
 mod conformance;
 mod demo;
+mod deploy;
 mod fuzz;
 mod golang;
+mod image;
 mod kernels;
 mod kubernetes;
 mod links;
@@ -43,6 +45,8 @@ enum Task {
     Setup(setup::Options),
     /// Build the eBPF object and the agent that embeds it.
     Build(build::Options),
+    /// Write a container image with nothing but the agent in it; no daemon is needed.
+    Image(image::Options),
     /// Show Weir at work: two nodes on this machine, real connections, then clean up.
     Demo(demo::Options),
     /// A Kubernetes of two nodes on this machine (root).
@@ -51,6 +55,8 @@ enum Task {
     Test(test::Options),
     /// Run the Gateway API's conformance suite against Weir on a Kubernetes of two nodes (root).
     Conformance(conformance::Options),
+    /// Make the manifests that kubectl installs of the Helm chart.
+    Deploy(deploy::Options),
     /// Give the parsers of what comes from outside inputs that break them, if there are any.
     Fuzz(fuzz::Options),
     /// Measure Weir against no mesh on this machine.
@@ -65,8 +71,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
+        Task::Image(options) => image::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Cluster(options) => cluster::run(&options),
+        Task::Deploy(options) => deploy::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

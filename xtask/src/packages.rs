@@ -39,10 +39,12 @@ pub(crate) type Needs = &'static [&'static [Need]];
 
 /// Needed by `build` and `lint`, besides cargo and a BPF toolchain.
 pub(crate) const FOR_BUILD: Needs = &[BUILD];
+/// Needed by `image`.
+pub(crate) const FOR_IMAGE: Needs = &[BUILD, IMAGE];
 /// Needed by `demo`.
 pub(crate) const FOR_DEMO: Needs = &[BUILD, PODS];
 /// Needed by `cluster`.
-pub(crate) const FOR_CLUSTER: Needs = &[BUILD, PODS, CLUSTER, BUSYBOX];
+pub(crate) const FOR_CLUSTER: Needs = &[BUILD, IMAGE, PODS, CLUSTER, BUSYBOX];
 /// Needed by `fuzz`.
 pub(crate) const FOR_FUZZ: Needs = &[BUILD, FUZZ];
 /// Needed by `bench`.
@@ -50,15 +52,23 @@ pub(crate) const FOR_BENCH: Needs = &[BUILD, PODS, LOAD];
 /// Needed by `kernels`.
 pub(crate) const FOR_KERNELS: Needs = &[BUILD, BUSYBOX, GUESTS];
 /// Needed by `test` without the kernel matrix.
-pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, PODS, CLIENTS, CLUSTER, BUSYBOX];
+pub(crate) const FOR_DATA_PATH: Needs = &[BUILD, IMAGE, PODS, CLIENTS, CLUSTER, BUSYBOX];
 /// Needed by `test`.
-pub(crate) const FOR_TEST: Needs = &[BUILD, PODS, CLIENTS, CLUSTER, BUSYBOX, GUESTS];
+pub(crate) const FOR_TEST: Needs = &[BUILD, IMAGE, PODS, CLIENTS, CLUSTER, BUSYBOX, GUESTS];
 /// Needed by any task: what `setup` installs.
-pub(crate) const ALL: Needs = &[BUILD, FUZZ, PODS, CLIENTS, CLUSTER, BUSYBOX, LOAD, GUESTS];
+pub(crate) const ALL: Needs = &[BUILD, IMAGE, FUZZ, PODS, CLIENTS, CLUSTER, BUSYBOX, LOAD, GUESTS];
 
 const BUILD: &[Need] = &[
     need("gcc", Probe::Program("cc"), "building: the linker, and the C of the cryptography"),
     need("libc6-dev", Probe::File("/usr/include/stdlib.h"), "building: the C library's headers"),
+];
+const IMAGE: &[Need] = &[
+    need("musl-tools", Probe::Program("musl-gcc"), "image: a C library that is linked in"),
+    need(
+        "ca-certificates",
+        Probe::File("/etc/ssl/certs/ca-certificates.crt"),
+        "image: the roots by which the agent knows other servers",
+    ),
 ];
 const FUZZ: &[Need] = &[need("g++", Probe::Program("c++"), "fuzz: the C++ of the fuzzer")];
 const PODS: &[Need] = &[

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     checkout::Checkout,
-    clients, command, kubernetes,
+    clients, command, image, kubernetes,
     packages::{self, Needs},
     toolchain::{self, Toolchain, Way},
 };
@@ -27,6 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let checkout = Checkout::find()?;
     let began = Instant::now();
     let toolchain = install(&checkout, options.toolchain, packages::ALL)?;
+    image::install_target()?;
     clients::ensure(&checkout)?;
     kubernetes::ensure(&checkout)?;
     kubernetes::ensure_conformance(&checkout)?;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     build,
     checkout::Checkout,
-    clients, command, kernels, kubernetes,
+    clients, command, image, kernels, kubernetes,
     packages::{self, Needs},
 };
 
@@ -68,6 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         clients::ensure(&checkout)?;
         kubernetes::ensure(&checkout)?;
         kubernetes::ensure_conformance(&checkout)?;
+        image::ensure(&checkout)?;
     }
     compile(&checkout, options)?;
     let mut phases = vec![("build", Count::default(), began.elapsed())];

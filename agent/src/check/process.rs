@@ -11,7 +11,7 @@ use super::Item;
 
 /// Bit, name and what it is for; bits of include/uapi/linux/capability.h.
 const NEEDED: [(u32, &str, &str); 4] = [
-    (12, "CAP_NET_ADMIN", "to attach to pods' networks"),
+    (12, "CAP_NET_ADMIN", "to close connections that are no longer allowed"),
     (CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter pods' network namespaces"),
     (38, "CAP_PERFMON", "to load programs that use kernel types"),
     (39, "CAP_BPF", "to load programs and make maps"),
@@ -54,7 +54,7 @@ pub(super) fn capabilities(status: &str, uid_map: &str) -> Item {
         name,
         format!("missing {}", found.join(", ")),
         format!(
-            "run as root, or with AmbientCapabilities={} (systemd), or securityContext.privileged",
+            "run as root, or with AmbientCapabilities={} (systemd), or securityContext.capabilities (Kubernetes)",
             names.join(" ")
         ),
     )

@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and the commands that are clients of a running agent.
 //!
-//! Entry points: [`Cli`] (the arguments), [`status`], [`flows`], [`policy_explain`], [`policy_audit`] (the
+//! Entry points: [`Cli`] (the arguments), [`status`], [`ready`], [`flows`], [`policy_explain`], [`policy_audit`] (the
 //! clients), [`exit`] (what the shell sees). What runs in this process (the agent, check, lint, uninstall)
 //! is dispatched by `main`.
 
@@ -12,11 +12,13 @@ pub mod cni;
 mod explain;
 mod flow_table;
 mod human;
+mod ready;
 mod status;
 mod table;
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::SystemTime,
 };
@@ -77,6 +79,13 @@ pub fn status(args: &NodeStatusArgs) -> Outcome {
     let status: Answer<StatusReport> = fetch(&args.at, "/v1/status")?;
     print(args.at.output, &status, |report, style| status::render(report, SystemTime::now(), style))?;
     Ok(if found.faulty == 0 { Verdict::Yes } else { Verdict::No })
+}
+
+/// `weir ready`.
+pub fn ready(socket: &Path) -> Outcome {
+    let Some(instead) = ready::answer(socket)? else { return Ok(Verdict::Yes) };
+    writeln!(io::stderr(), "{instead}")?;
+    Ok(Verdict::No)
 }
 
 /// `weir flows`.

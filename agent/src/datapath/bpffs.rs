@@ -43,12 +43,17 @@ pub fn prepare(directory: &Path) -> Result<(), BpffsError> {
 }
 
 fn attempt(directory: &Path, mount_point: &Path) -> io::Result<()> {
-    if !is_bpffs(nearest(directory)) {
+    if !is_within(directory) {
         fs::create_dir_all(mount_point)?;
         let mode: Option<&CStr> = Some(c"mode=0700");
         mount::mount("bpf", mount_point, "bpf", mount::MountFlags::empty(), mode)?;
     }
     fs::create_dir_all(directory)
+}
+
+/// Whether `directory`, which need not exist, is or would be on a BPF file system.
+pub fn is_within(directory: &Path) -> bool {
+    is_bpffs(nearest(directory))
 }
 
 /// Whether `path` lies on a BPF file system.

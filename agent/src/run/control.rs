@@ -119,7 +119,7 @@ impl Control {
     }
 
     /// Runs until the agent is told to stop.
-    pub(super) async fn run(&mut self, mut signals: Signals, mut events: Events, observer: &Observer) {
+    pub(super) async fn run(&mut self, signals: &mut Signals, mut events: Events, observer: &Observer) {
         let (mut look, mut heartbeat) = (every(LOOK), every(HEARTBEAT));
         let mut repair = every(self.repair_interval);
         let mut thaw = Instant::now();
@@ -161,12 +161,11 @@ impl Control {
             }
         }
         self.stopping.send_replace(true);
-        // A second signal ends the process at once.
-        drop(tokio::spawn(async move {
-            while matches!(signals.next().await, Asked::Freeze) {}
-            tracing::warn!("stopping at once");
-            std::process::exit(1);
-        }));
+    }
+
+    /// Whether a successor has asked this agent to leave the kernel alone.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.frozen
     }
 
     /// Finishes what there is, to the deadline.

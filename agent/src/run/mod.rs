@@ -5,6 +5,7 @@
 mod asked;
 mod attach;
 mod control;
+mod daemonset;
 mod explain;
 mod metrics;
 mod process;
@@ -12,7 +13,7 @@ mod takeover;
 mod verify;
 mod view;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -20,6 +21,7 @@ use arc_swap::ArcSwap;
 use self::{
     attach::Cni,
     control::Control,
+    daemonset::DaemonSet,
     takeover::Predecessor,
     verify::Verification,
     view::{Shared, View},
@@ -78,6 +80,13 @@ pub fn agent(args: AgentArgs) -> anyhow::Result<()> {
     if let Some(failure) = report.first_failure() {
         anyhow::bail!("{}", failure.line());
     }
+    // Mounted in a container, it would go with that, and what is pinned with it.
+    if args.daemonset.is_some() && !datapath::bpffs::is_within(&args.bpffs) {
+        anyhow::bail!(
+            "--bpffs {}: the node has no BPF file system there: mount -t bpf bpf /sys/fs/bpf, on the node",
+            args.bpffs.display()
+        );
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(args))
 }
@@ -101,6 +110,8 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let ca = open_ca(&args).await?;
     let mut signals = process::Signals::new()?;
     let (mut source, client) = open_source(&args).await?;
+    let daemonset = client.clone().zip(args.daemonset.clone());
+    let daemonset = daemonset.map(|(client, name)| DaemonSet::watch(client, name));
     if let Some(congestion) = &args.congestion {
         datapath::sockets::check_congestion(congestion)
             .with_context(|| format!("--congestion {congestion}"))?;
@@ -227,10 +238,18 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     control.answering();
     // Whoever runs the plugin finds somebody to ask.
     let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
-    control.run(signals, events, &observer).await;
+    control.run(&mut signals, events, &observer).await;
 
     // The file first: a successor that finds it would wait for us.
     drop(socket_file);
+    let outlives = control.is_superseded() && daemonset.is_some();
+    let stopped = process::end_at_a_signal(signals, outlives);
+    if let Some(daemonset) = &daemonset
+        && !control.is_superseded()
+        && daemonset.is_gone().await
+    {
+        leave(&args.bpffs);
+    }
     control.drain(&workers, Duration::from_secs(args.drain.into())).await;
     if let (Err(error), _) | (_, Err(error)) = servers.await? {
         tracing::warn!(%error, "a server of the agent's own did not run");
@@ -240,8 +259,22 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     keys_task.stop().await;
     collector.abort();
     keeper.into_iter().chain(events_task).for_each(|task| task.abort());
+    if outlives {
+        tracing::info!("waiting to be stopped");
+        takeover::outlived(&args.socket, stopped).await;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes what the agent has put on the node off it: from now on pods talk as if there were no mesh.
+fn leave(bpffs: &Path) {
+    match datapath::uninstall::uninstall(bpffs) {
+        Ok(pins) => tracing::info!(pins, "Weir is being removed; nothing of it is attached any more"),
+        Err(error) => {
+            tracing::error!(%error, "Weir is being removed, and this node is not rid of it: run weir uninstall");
+        }
+    }
 }
 
 async fn wait(mut stopping: tokio::sync::watch::Receiver<bool>) {

@@ -1,10 +1,13 @@
 //! What the agent asks of its own process: a log, limits, signals.
 //!
-//! Entry points: [`start_log`], [`raise_limits`], [`Signals`].
+//! Entry points: [`start_log`], [`raise_limits`], [`Signals`], [`end_at_a_signal`].
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::args::LogFormat;
@@ -62,6 +65,30 @@ impl Signals {
             _ = self.freeze.recv() => Asked::Freeze,
         }
     }
+}
+
+/// From now on a signal to stop ends the process at once. Where somebody is still to say that the process may end, the
+/// first one only tells that.
+pub(super) fn end_at_a_signal(mut signals: Signals, is_expected: bool) -> watch::Receiver<bool> {
+    let (told, stopped) = watch::channel(false);
+    // Runs as long as the process.
+    drop(tokio::spawn(async move {
+        let mut is_expected = is_expected;
+        loop {
+            match signals.next().await {
+                Asked::Freeze => {}
+                Asked::Stop if is_expected => {
+                    is_expected = false;
+                    told.send_replace(true);
+                }
+                Asked::Stop => {
+                    tracing::warn!("stopping at once");
+                    std::process::exit(1);
+                }
+            }
+        }
+    }));
+    stopped
 }
 
 /// What a signal asks for.

@@ -1,6 +1,6 @@
 //! One agent after another on the same node: the new one adopts, the old one drains.
 //!
-//! Entry point: [`Predecessor::find`]. The new agent asks the old one to leave the kernel alone (SIGUSR2),
+//! Entry points: [`Predecessor::find`], [`outlived`]. The new agent asks the old one to leave the kernel alone (SIGUSR2),
 //! adopts links and maps and puts its own sockets in place, and then asks it to end (SIGTERM).
 
 use std::{os::unix::net::UnixStream, path::Path, time::Duration};
@@ -9,9 +9,16 @@ use rustix::{
     net::sockopt::socket_peercred,
     process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
 };
+use tokio::{sync::watch, time::Instant};
 
 /// How long the predecessor's metrics port is waited for.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often an agent that was taken over from looks whether its successor is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// For how long it may not be there; it binds its port before its socket.
+const ALONE: Duration = Duration::from_secs(5);
 
 /// The agent that answers at the socket now.
 pub(super) struct Predecessor {
@@ -52,17 +59,63 @@ impl Predecessor {
     }
 }
 
+/// Waits until this agent, which was taken over from and is done, is stopped, or until no agent has answered at `socket`
+/// for a while.
+///
+/// Who runs it in a container would start it anew if it ended by itself, and it would take over in its turn. That is for
+/// when its successor is gone.
+pub(super) async fn outlived(socket: &Path, mut stopped: watch::Receiver<bool>) {
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            // An error means that nobody listens to signals any more.
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if Predecessor::find(socket).is_some() {
+            last = Instant::now();
+        } else if last.elapsed() > ALONE {
+            tracing::warn!("the agent that took over from this one is gone; ending, to be started anew");
+            return;
+        }
+    }
+}
+
 /// Tries until it works or `limit` is over; then gives the last error.
 pub(super) async fn retry<T>(
     limit: Duration,
     mut attempt: impl FnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let deadline = tokio::time::Instant::now() + limit;
+    let deadline = Instant::now() + limit;
     loop {
         match attempt() {
             Ok(done) => return Ok(done),
-            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+            Err(error) if Instant::now() >= deadline => return Err(error),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_taken_over_from_ends_when_its_successor_is_gone_but_not_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (_told, stopped) = watch::channel(false);
+        let began = Instant::now();
+        outlived(&directory.path().join("agent.sock"), stopped).await;
+        assert!(began.elapsed() > ALONE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_taken_over_from_ends_when_it_is_stopped() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (told, stopped) = watch::channel(false);
+        told.send_replace(true);
+        let began = Instant::now();
+        outlived(&directory.path().join("agent.sock"), stopped).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

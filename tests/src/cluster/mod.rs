@@ -5,6 +5,7 @@
 //! of its own at 10.99.0.1, node N at 10.99.0.1N with pods in 10.244.N.0/24. Everything is gone when it is dropped.
 
 mod agent;
+mod install;
 mod node;
 
 use std::{

@@ -130,6 +130,13 @@ impl KubeNode {
         self.host.spawn(in_root(&self.dir, command)?)?.finish()
     }
 
+    /// The names of the processes on the node, those in its pods too.
+    pub fn processes(&self) -> Result<Vec<String>> {
+        let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        let names = cgroup::processes(&self.cgroup)?.into_iter().filter_map(name);
+        Ok(names.map(|name| name.trim().to_owned()).collect())
+    }
+
     /// Starts an agent on the node, as a process of the node's own, and waits until it is ready.
     pub fn agent(&self) -> Result<KubeAgent> {
         KubeAgent::start(self, &[])

@@ -32,6 +32,11 @@ pub struct AgentArgs {
     /// Ask the Kubernetes API for the cluster's objects, as this pod's service account or as KUBECONFIG says
     #[arg(long, env = "WEIR_KUBE")]
     pub kube: bool,
+    /// The DaemonSet that runs this agent: what the agent has put on the node goes when that is gone, and an agent that
+    /// was taken over from waits to be stopped, so that nobody starts it anew
+    #[arg(long, env = "WEIR_DAEMONSET", value_name = "NAMESPACE/NAME", requires = "kube",
+          value_parser = namespaced_name)]
+    pub daemonset: Option<(String, String)>,
     /// The certificate authority; agents that share DIR share a root
     #[arg(long, env = "WEIR_CA", value_name = "local:DIR|https://HOST:PORT")]
     pub ca: CaArg,
@@ -195,6 +200,13 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+fn namespaced_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) => Ok((node_name(namespace)?, node_name(name)?)),
+        None => Err("NAMESPACE/NAME is needed".into()),
+    }
 }
 
 fn node_name(text: &str) -> Result<String, String> {

@@ -42,6 +42,8 @@ pub enum Command {
     Controller(ControllerArgs),
     /// Show the workloads on this node: enrolled, captured, identity, certificate
     Status(NodeStatusArgs),
+    /// Is the agent of this container in charge of the node, and ready? Exit status 1 when it is not
+    Ready(ReadyArgs),
     /// Show who talked to whom, and what became of it
     Flows(FlowsArgs),
     /// Check what the agent needs of this machine, each with a remedy; exit status 1 on a failure
@@ -90,6 +92,14 @@ pub struct CheckArgs {
     /// The form of the answer
     #[arg(short, long, env = "WEIR_OUTPUT", value_name = "FORM", default_value = "table")]
     pub output: Output,
+}
+
+/// `weir ready`.
+#[derive(Debug, Args)]
+pub struct ReadyArgs {
+    /// The agent's socket
+    #[arg(long, env = "WEIR_SOCKET", value_name = "PATH", default_value = SOCKET)]
+    pub socket: PathBuf,
 }
 
 /// `weir policy lint`.

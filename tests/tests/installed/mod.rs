@@ -1,0 +1,196 @@
+//! A cluster on which Weir is to be installed, and pods that talk: `cart` and `near` on node-1, `far` on node-2.
+//!
+//! Entry points: [`Shop`], [`Traffic`].
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use weir_tests::{BUSYBOX, CLUSTER_LIMIT, Cluster, Flow, KubeNode, eventually_within, weir_archive};
+
+/// The cluster; nothing of Weir is on it but its image.
+pub(crate) struct Shop {
+    pub(crate) cluster: Cluster,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Result<Self> {
+        let cluster = Cluster::up(&[weir_archive()?])?;
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+        let answer =
+            |name: &str| format!("mkdir /www; echo {name} > /www/index.html; exec httpd -f -p 8080 -h /www");
+        let pods = [
+            ("cart", "node-1", "exec sleep 100000".to_owned()),
+            ("near", "node-1", answer("near")),
+            ("far", "node-2", answer("far")),
+        ];
+        let pods = pods.into_iter().flat_map(|(name, node, script)| pod(name, node, &script));
+        let items: Vec<Value> = [namespace].into_iter().chain(pods).collect();
+        cluster.api().apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
+        cluster.wait_ready("shop")?;
+        Ok(Self { cluster })
+    }
+
+    /// The namespace is annotated; its pods are captured, talk, and are seen.
+    pub(crate) fn is_meshed(&self) -> Result<()> {
+        self.cluster.kubectl(["annotate", "--overwrite", "namespace", "shop", "weir.dev/mesh=enabled"])?;
+        self.wait_captured("node-1", &["cart", "near"])?;
+        self.wait_captured("node-2", &["far"])?;
+        assert_eq!(self.ask("near")?, "near\n");
+        assert_eq!(self.ask("far")?, "far\n");
+        let flow = self.wait_flow("node-2", "of cart's to far", |flow| {
+            flow.is(&[("source.pod", "cart"), ("destination.pod", "far"), ("path", "tunnel")])
+        })?;
+        assert_eq!(flow.text("source.identity"), "spiffe://cluster.local/ns/shop/sa/cart", "{flow:?}");
+        assert_eq!(flow.text("destination.identity"), "spiffe://cluster.local/ns/shop/sa/far", "{flow:?}");
+        assert_eq!(flow.text("verdict"), "forwarded", "{flow:?}");
+        Ok(())
+    }
+
+    /// Nothing of Weir is on any node, and pods talk as if it had never been there. `programs` are the kernel's numbers of
+    /// those that were.
+    pub(crate) fn has_nothing_of(&self, programs: &[u32]) -> Result<()> {
+        for node in self.cluster.nodes() {
+            eventually_within(CLUSTER_LIMIT, "the agent's processes to be gone", || {
+                Ok((!node.processes()?.iter().any(|name| name == "weir")).then_some(()))
+            })?;
+            assert_eq!(self.pins(node)?, "", "{}", node.name());
+            let files = ["find", "/run/weir", "-mindepth", "1"];
+            assert_eq!(node.run(files)?.success()?, "", "{}", node.name());
+            let listeners = node.run(["ss", "-Hltn", "sport = :15020"])?.success()?;
+            assert_eq!(listeners, "", "{}", node.name());
+        }
+        assert!(!programs.is_empty());
+        // The kernel lets go of a program a moment after its last link.
+        eventually_within(CLUSTER_LIMIT, "the kernel to let go of the programs", || {
+            let loaded: Vec<u32> =
+                aya::programs::loaded_programs().filter_map(|program| Some(program.ok()?.id())).collect();
+            Ok((!programs.iter().any(|id| loaded.contains(id))).then_some(()))
+        })?;
+        assert_eq!(self.ask("near")?, "near\n");
+        assert_eq!(self.ask("far")?, "far\n");
+        Ok(())
+    }
+
+    /// The kernel's numbers of the programs that agents have attached.
+    pub(crate) fn programs(&self) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for node in self.cluster.nodes() {
+            let status = self.status(node.name())?;
+            let programs = status["programs"].as_array().cloned().unwrap_or_default();
+            ids.extend(programs.iter().filter_map(|program| u32::try_from(program["id"].as_u64()?).ok()));
+        }
+        Ok(ids)
+    }
+
+    /// What is pinned on a node, one path a line.
+    pub(crate) fn pins(&self, node: &KubeNode) -> Result<String> {
+        node.run(["find", "/sys/fs/bpf", "-mindepth", "1", "-path", "*weir*"])?.success()
+    }
+
+    /// The agents' pods that are not ending, and how often each has been started anew.
+    pub(crate) fn agents(&self) -> Result<BTreeMap<String, u64>> {
+        let pods = self.cluster.kubectl(["-n", "weir-system", "get", "pods", "-o", "json"])?;
+        let pods: Value = serde_json::from_str(&pods)?;
+        let pods = pods["items"].as_array().context("a list")?;
+        let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+        let described = pods.iter().filter(stays).map(|pod| {
+            let name = pod["metadata"]["name"].as_str().context("a name")?.to_owned();
+            let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
+            Ok((name, restarts.unwrap_or_default()))
+        });
+        described.collect()
+    }
+
+    fn ask(&self, server: &str) -> Result<String> {
+        let url = format!("http://{}:8080/", self.address(server)?);
+        self.cluster.exec("shop/cart", ["wget", "-qO-", &url])
+    }
+
+    fn address(&self, pod: &str) -> Result<String> {
+        self.cluster.kubectl(["-n", "shop", "get", "pod", pod, "-o=jsonpath={.status.podIP}"])
+    }
+
+    fn status(&self, node: &str) -> Result<Value> {
+        let printed = self.cluster.on_agent(node, ["status", "-o", "json"])?;
+        serde_json::from_str(&printed).with_context(|| format!("weir status printed {printed}"))
+    }
+
+    fn wait_captured(&self, node: &str, pods: &[&str]) -> Result<()> {
+        eventually_within(CLUSTER_LIMIT, &format!("these to be captured: {pods:?}"), || {
+            let status = self.status(node)?;
+            let workloads = status["workloads"].as_array().cloned().unwrap_or_default();
+            let captured =
+                |pod: &&str| workloads.iter().any(|it| it["pod"] == **pod && it["captured"] == true);
+            Ok(pods.iter().all(captured).then_some(()))
+        })
+    }
+
+    fn wait_flow(&self, node: &str, what: &str, condition: impl Fn(&Flow) -> bool) -> Result<Flow> {
+        eventually_within(CLUSTER_LIMIT, &format!("a flow {what}"), || {
+            let printed = self.cluster.on_agent(node, ["flows", "--last", "1000", "-o", "json"])?;
+            let flows = printed.lines().map(|line| Ok(Flow(serde_json::from_str(line)?)));
+            let flows: Vec<Flow> = flows.collect::<Result<_>>()?;
+            Ok(flows.into_iter().find(&condition))
+        })
+    }
+}
+
+/// Requests of cart's to each of some servers, one after another.
+pub(crate) struct Traffic<'s>(&'s Shop);
+
+impl<'s> Traffic<'s> {
+    pub(crate) fn start(shop: &'s Shop, servers: &[&str]) -> Result<Self> {
+        for server in servers {
+            let url = format!("http://{}:8080/", shop.address(server)?);
+            // What stays when the exec ends must hold none of its pipes.
+            let script = format!(
+                "rm -f /tmp/end; while [ ! -e /tmp/end ]; do \
+                   if said=$(wget -qO- {url} 2>&1); then echo ok; else echo \"{server}: $said\"; fi; \
+                 done >/tmp/log.{server} 2>&1 </dev/null &"
+            );
+            shop.cluster.exec("shop/cart", ["sh", "-c", &script])?;
+        }
+        let traffic = Self(shop);
+        eventually_within(CLUSTER_LIMIT, "requests", || {
+            let (worked, _) = traffic.so_far()?;
+            Ok((worked > 20).then_some(()))
+        })?;
+        Ok(traffic)
+    }
+
+    /// How many worked, and what was said of those that did not.
+    pub(crate) fn stop(self) -> Result<(usize, Vec<String>)> {
+        // Some more, with the agents as they are now.
+        let (before, _) = self.so_far()?;
+        eventually_within(CLUSTER_LIMIT, "more requests", || {
+            let (worked, failed) = self.so_far()?;
+            Ok((worked + failed.len() > before + 20).then_some(()))
+        })?;
+        self.0.cluster.exec("shop/cart", ["sh", "-c", ": > /tmp/end"])?;
+        self.so_far()
+    }
+
+    fn so_far(&self) -> Result<(usize, Vec<String>)> {
+        let log = self.0.cluster.exec("shop/cart", ["sh", "-c", "cat /tmp/log.*"])?;
+        let (worked, failed): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| *line == "ok");
+        Ok((worked.len(), failed.into_iter().map(str::to_owned).collect()))
+    }
+}
+
+/// A pod on a node, under a service account of its own name.
+fn pod(name: &str, node: &str, script: &str) -> [Value; 2] {
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "shop", "name": name},
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": name},
+        "spec": {
+            "nodeName": node, "serviceAccountName": name, "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "app", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["sh", "-c", script],
+            }],
+        },
+    });
+    [account, pod]
+}

@@ -13,7 +13,7 @@ mod takeover;
 mod verify;
 mod view;
 
-use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -33,6 +33,7 @@ use crate::{
     check,
     cli::args::{AgentArgs, CaArg, CaRoots, ControllerArgs, SameNode, WhenDown},
     cni::{
+        self,
         install::{Keeper, Wanted},
         question::Desk,
     },
@@ -248,7 +249,11 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         && !control.is_superseded()
         && daemonset.is_gone().await
     {
-        leave(&args.bpffs);
+        if let Some(keeper) = &keeper {
+            // It would put back what is taken away.
+            keeper.abort();
+        }
+        leave(&args);
     }
     control.drain(&workers, Duration::from_secs(args.drain.into())).await;
     if let (Err(error), _) | (_, Err(error)) = servers.await? {
@@ -268,8 +273,16 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
 }
 
 /// Takes what the agent has put on the node off it: from now on pods talk as if there were no mesh.
-fn leave(bpffs: &Path) {
-    match datapath::uninstall::uninstall(bpffs) {
+fn leave(args: &AgentArgs) {
+    // First of all what runs for each pod that starts.
+    match args.cni.directories().map(|directories| cni::install::uninstall(&directories)) {
+        None => {}
+        Some(Ok(paths)) => tracing::info!(paths = paths.len(), "the CNI plugin is removed"),
+        Some(Err(error)) => {
+            tracing::error!(%error, "the CNI plugin cannot be removed: run weir uninstall with --cni-conf-dir and --cni-bin-dir");
+        }
+    }
+    match datapath::uninstall::uninstall(&args.bpffs) {
         Ok(pins) => tracing::info!(pins, "Weir is being removed; nothing of it is attached any more"),
         Err(error) => {
             tracing::error!(%error, "Weir is being removed, and this node is not rid of it: run weir uninstall");

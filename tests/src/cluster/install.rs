@@ -13,6 +13,8 @@ use crate::{deploy, netns, programs};
 
 /// Weir's namespace.
 const NAMESPACE: &str = "weir-system";
+/// Where Debian has the plugins of CNI.
+const PLUGINS: &str = "/usr/lib/cni";
 /// The node's own part; Kubernetes puts the name in.
 const CGROUP: &str = "--cgroup=/host/cgroup/$(WEIR_NODE)";
 
@@ -31,11 +33,12 @@ impl Cluster {
         // Kustomize takes no absolute path.
         let up = "../".repeat(dir.components().count() - 1);
         let deploy = deploy::folder()?;
-        let overlay = deploy.strip_prefix("/").unwrap_or(&deploy).join("overlays/single-node");
+        let overlay = deploy.strip_prefix("/").unwrap_or(&deploy);
         let patch = json!([
             {"op": "replace", "path": "/spec/template/spec/volumes/0/hostPath/path", "value": self.scope.cgroup},
             {"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": CGROUP},
-            {"op": "replace", "path": "/spec/template/spec/volumes/3/hostPath/path", "value": self.authority()},
+            {"op": "test", "path": "/spec/template/spec/volumes/5/name", "value": "cni-bin"},
+            {"op": "replace", "path": "/spec/template/spec/volumes/5/hostPath/path", "value": PLUGINS},
         ]);
         let kustomization = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
@@ -96,10 +99,9 @@ exec nsenter --net={netns} -- {program} --kubeconfig={} "${{words[@]}}"
     fn values(&self) -> Vec<String> {
         let set = |name: &str, value: String| format!("--set={name}={value}");
         vec![
-            set("ca.provider", "node".into()),
-            set("ca.hostPath", self.authority()),
             set("agent.cgroup", self.scope.cgroup.display().to_string()),
             set("agent.extraArgs[0]", CGROUP.into()),
+            set("agent.cni.binDir", PLUGINS.into()),
         ]
     }
 
@@ -120,11 +122,6 @@ exec nsenter --net={netns} -- {program} --kubeconfig={} "${{words[@]}}"
         let pod = names.lines().last().with_context(|| format!("no agent on {node}"))?;
         let exec = ["exec", "-n", NAMESPACE, pod, "--", "weir"];
         self.kubectl(exec.into_iter().chain(words.iter().map(String::as_str)))
-    }
-
-    /// Where all agents have their authority: on one machine nodes can share it.
-    fn authority(&self) -> String {
-        self.scope.dir.join("authority").display().to_string()
     }
 }
 

@@ -72,6 +72,22 @@ impl Stage {
         })
     }
 
+    /// What the pods of `shop` that failed have said, and what the agents have of them.
+    fn why_failed(&self, agents: &[KubeAgent]) -> Result<String> {
+        let words = ["-n", "shop", "get", "pods", "--field-selector=status.phase=Failed", "-o=name"];
+        let mut text = String::new();
+        for pod in self.cluster.kubectl(words)?.lines() {
+            text += &format!("{pod}: {}", self.cluster.kubectl(["-n", "shop", "logs", pod])?);
+        }
+        for agent in agents {
+            let flows = agent.weir(["flows", "-o", "json", "--last", "1000"])?.success()?;
+            flows.lines().filter(|line| !line.contains(r#""verdict":"forwarded""#)).for_each(|line| {
+                text += &format!("{line}\n");
+            });
+        }
+        Ok(text)
+    }
+
     /// Waits until an event of a pod says why its sandbox was not made.
     fn wait_refused(&self, key: &str, why: &str) -> Result<()> {
         let (namespace, name) = key.split_once('/').context("namespace/name")?;
@@ -113,7 +129,7 @@ fn a_hundred_pods_that_start_at_once_are_all_captured_before_their_first_contain
         let (good, bad) = (count("Succeeded"), count("Failed"));
         Ok((good + bad == MANY).then_some((good, bad)))
     })?;
-    assert_eq!(ended, (MANY, 0), "{}", agents[0].log());
+    ensure!(ended == (MANY, 0), "{ended:?}: {}", stage.why_failed(&agents)?);
     let client = [("source.identity", "spiffe://cluster.local/ns/shop/sa/default"), ("path", "tunnel")];
     let mut seen = HashSet::new();
     agents[1].wait_flow("of each client, with its identity", |flow| {

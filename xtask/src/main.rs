@@ -9,6 +9,7 @@ mod checkout;
 mod clients;
 mod cluster;
 mod command;
+mod crds;
 mod demo;
 mod fuzz;
 mod golang;
@@ -46,13 +47,15 @@ enum Task {
     Demo(demo::Options),
     /// A Kubernetes of two nodes on this machine (root).
     Cluster(cluster::Options),
+    /// Write the definitions of Weir's kinds (deploy/crds), made of the types that read them.
+    Crds(crds::Options),
     /// Run all tests: unit, data path (root), kernel matrix.
     Test(test::Options),
     /// Give the parsers of what comes from outside inputs that break them, if there are any.
     Fuzz(fuzz::Options),
     /// Measure Weir against no mesh on this machine.
     Bench(bench::Options),
-    /// Formatting, clippy, eBPF lints, links in the documents, licences.
+    /// Formatting, clippy, eBPF lints, links in the documents, the kinds' definitions, licences.
     Lint(lint::Options),
     /// Boot the kernels that Weir supports and check the eBPF programs on each.
     Kernels(kernels::Options),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Cluster(options) => cluster::run(&options),
+        Task::Crds(options) => crds::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),

@@ -28,7 +28,7 @@ mod topology;
 pub use agent::{Agent, AgentBuilder};
 pub use api_server::ApiServer;
 pub use cluster::{BUSYBOX, Cluster, KubeAgent, KubeNode, kubectl_in};
-pub use examples::example;
+pub use examples::{Example, example, examples};
 pub use flows::Flow;
 pub use image::Image;
 pub use issuer::Issuer;

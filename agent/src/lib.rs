@@ -15,6 +15,7 @@ pub mod state;
 pub mod traffic;
 pub mod users;
 
+pub mod crds;
 pub mod source;
 pub mod sync;
 

@@ -201,6 +201,40 @@ impl ApiServer {
         self.kubectl(wait).map(drop)
     }
 
+    /// Applies what is in `deploy/PATH`: a file, or a folder with a kustomization.
+    pub fn deploy(&self, path: &str) -> Result<()> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no checkout")?;
+        let path = root.join("deploy").join(path);
+        let flag = if path.is_dir() { "-k" } else { "-f" };
+        self.kubectl(["apply", "--server-side", flag, &path.display().to_string()]).map(drop)
+    }
+
+    /// Applies the definitions of Weir's kinds, and waits until there are such objects.
+    pub fn define(&self) -> Result<()> {
+        self.deploy("crds")?;
+        let kinds = ["accesspolicies", "requestauthentications", "trafficpolicies"];
+        let names = kinds.map(|kind| format!("crd/{kind}.weir.dev"));
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s"].map(str::to_owned);
+        self.kubectl(wait.into_iter().chain(names)).map(drop)
+    }
+
+    /// Runs some of Kubernetes' controllers, each with rights of its own as on a real cluster.
+    pub fn run_controllers(&self, names: &[&str]) -> Result<Process> {
+        self.host.start(
+            &self.dir.join("controllers.log"),
+            [
+                programs::kubernetes("kube-controller-manager")?,
+                format!("--kubeconfig={}", self.kubeconfig().display()),
+                "--leader-elect=false".into(),
+                "--bind-address=127.0.0.1".into(),
+                "--use-service-account-credentials=true".into(),
+                format!("--service-account-private-key-file={}", self.service_account_key().display()),
+                format!("--root-ca-file={}", self.certificate().display()),
+                format!("--controllers={}", names.join(",")),
+            ],
+        )
+    }
+
     /// Changes the status of an object, as its kubelet or controller does.
     pub fn set_status(&self, object: &str, namespace: &str, status: &Value) -> Result<()> {
         let patch = json!({ "status": status }).to_string();

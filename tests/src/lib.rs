@@ -34,7 +34,7 @@ pub use cluster::{BUSYBOX, CNI_FLAGS, Cluster, KubeAgent, KubeNode, kubectl_in};
 pub use conformance::{Conformance, Findings, Outcome, Seen, Verdict};
 pub use controller::Controller;
 pub use deploy::{chart_objects, kustomize_objects};
-pub use examples::example;
+pub use examples::{Example, example, examples};
 pub use flows::Flow;
 pub use image::Image;
 pub use issuer::Issuer;

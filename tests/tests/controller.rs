@@ -332,7 +332,10 @@ fn an_objects_status_says_whether_it_is_in_force_and_what_is_wrong_with_it() -> 
     eventually("the kind to be there", || Ok(mesh.api.apply(&policy(json!(8080))).ok()))?;
     let accepted = |status: &Value, wanted: &str| status["conditions"][0]["status"] == wanted;
     let good = mesh.wait_status("accesspolicy/callers", "that it is in force", |of| accepted(of, "True"))?;
-    assert_eq!((&good["conditions"][0]["type"], &good["observedGeneration"]), (&json!("Accepted"), &json!(1)));
+    assert_eq!(
+        (&good["conditions"][0]["type"], &good["observedGeneration"]),
+        (&json!("Accepted"), &json!(1))
+    );
     mesh.api.apply(&policy(json!(99_999)))?;
     let bad = mesh.wait_status("accesspolicy/callers", "what is wrong", |of| accepted(of, "False"))?;
     let condition = &bad["conditions"][0];
@@ -398,7 +401,8 @@ fn a_routes_status_says_what_becomes_of_it_at_each_service_beside_what_others_sa
         found["parents"].as_array().context("no parents")?.iter().cloned().chain([others.clone()]).collect();
     mesh.api.set_status("httproute/pay", "shop", &json!({"parents": parents}))?;
     mesh.api.apply(&service("pay-v2"))?;
-    let found = mesh.wait_status("httproute/pay", "that all is there", |of| is(of, "ResolvedRefs", "True"))?;
+    let found =
+        mesh.wait_status("httproute/pay", "that all is there", |of| is(of, "ResolvedRefs", "True"))?;
     assert!(found["parents"].as_array().is_some_and(|parents| parents.contains(&others)), "{found}");
     Ok(())
 }

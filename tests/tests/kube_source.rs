@@ -52,23 +52,6 @@ fn wait_allowed(agent: &Agent, allowed: bool) -> Result<Value> {
     })
 }
 
-/// A definition of a kind of ours that lets everything pass.
-fn definition(kind: &str, plural: &str) -> String {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.weir.dev")},
-        "spec": {
-            "group": "weir.dev", "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-            "versions": [{
-                "name": "v1alpha1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-            }],
-        },
-    })
-    .to_string()
-}
-
 fn deny(rules: Value) -> Value {
     json!({
         "apiVersion": "weir.dev/v1alpha1", "kind": "AccessPolicy",
@@ -99,12 +82,13 @@ fn a_kind_that_is_not_installed_is_waited_for_and_a_bad_object_changes_nothing()
     shop(&api)?;
     let agent = agent(&topology, &api)?.ready()?;
     wait_allowed(&agent, true)?;
-    api.apply(&definition("AccessPolicy", "accesspolicies"))?;
+    // Without what stands beside it, it lets pass a range that goes down.
+    api.deploy("crds/accesspolicies.yaml")?;
     let from_cart = json!([{"from": [{"serviceAccounts": ["shop/cart"]}]}]);
     eventually("the kind to be there", || Ok(api.apply(&deny(from_cart.clone()).to_string()).ok()))?;
     wait_allowed(&agent, false)?;
 
-    api.apply(&deny(json!([{"to": [{"ports": ["eighty"]}]}])).to_string())?;
+    api.apply(&deny(json!([{"to": [{"ports": ["90-80"]}]}])).to_string())?;
     let status = agent.wait_status("a problem", |status| {
         status["problems"].as_array().is_some_and(|problems| !problems.is_empty())
     })?;
@@ -112,7 +96,7 @@ fn a_kind_that_is_not_installed_is_waited_for_and_a_bad_object_changes_nothing()
     assert_eq!(problem["object"], "AccessPolicy shop/none", "{status}");
     assert_eq!(
         (&problem["field"], &problem["value"]),
-        (&json!("spec.rules[0].to[0].ports[0]"), &json!("eighty"))
+        (&json!("spec.rules[0].to[0].ports[0]"), &json!("90-80"))
     );
     wait_allowed(&agent, false)?;
 

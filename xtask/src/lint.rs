@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{build, checkout::Checkout, command, deploy, kubernetes, links, packages, setup};
+use crate::{build, checkout::Checkout, command, crds, deploy, kubernetes, links, packages, setup};
 
 const DENY_VERSION: &str = "0.20.2";
 
@@ -44,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     check("clippy", clippy(&checkout));
     check("ebpf", ebpf(&checkout));
+    check("definitions", crds::check(&checkout));
     match deny_program(&checkout, options.deny || options.advisories)? {
         Some(program) => check("dependencies", deny(&checkout, &program, options.advisories)),
         None => println!("lint dependencies: not checked; `cargo xtask lint --deny` builds cargo-deny"),

@@ -10,6 +10,7 @@ mod clients;
 mod cluster;
 mod command;
 mod conformance;
+mod crds;
 mod demo;
 mod deploy;
 mod fuzz;
@@ -51,6 +52,8 @@ enum Task {
     Demo(demo::Options),
     /// A Kubernetes of two nodes on this machine (root).
     Cluster(cluster::Options),
+    /// Write the definitions of Weir's kinds (deploy/crds), made of the types that read them.
+    Crds(crds::Options),
     /// Run all tests: unit, data path (root), kernel matrix.
     Test(test::Options),
     /// Run the Gateway API's conformance suite against Weir on a Kubernetes of two nodes (root).
@@ -61,7 +64,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measure Weir against no mesh on this machine.
     Bench(bench::Options),
-    /// Formatting, clippy, eBPF lints, links in the documents, licences.
+    /// Formatting, clippy, eBPF lints, links in the documents, the kinds' definitions, licences.
     Lint(lint::Options),
     /// Boot the kernels that Weir supports and check the eBPF programs on each.
     Kernels(kernels::Options),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Cluster(options) => cluster::run(&options),
         Task::Deploy(options) => deploy::run(&options),
+        Task::Crds(options) => crds::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -10,6 +10,7 @@ mod compile;
 mod connection;
 mod explain;
 pub(crate) mod field;
+pub(crate) mod form;
 mod http;
 mod index;
 mod lint;

@@ -4,6 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Namespace and name of an AccessPolicy.
@@ -31,7 +32,9 @@ impl fmt::Display for PolicyKey {
 /// Whose concern a policy is. Each tier can narrow, none can widen what another has narrowed.
 ///
 /// The order is from the widest concern to the most specific one, in which verdicts look at them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// The platform team's.
@@ -64,7 +67,7 @@ impl fmt::Display for Tier {
 }
 
 /// Whether a policy decides, or only says what it would have decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// It decides.
@@ -84,7 +87,7 @@ impl fmt::Display for Mode {
 }
 
 /// What a policy does with a request that one of its rules matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Lets it through, as far as this policy's tier is concerned.

@@ -3,141 +3,190 @@
 //! Entry point: [`AccessPolicySpec`]. These types say which fields there are and of what shape; what
 //! their texts mean, and which combinations are refused, is `compile`'s business. A field that is
 //! present but null is refused: an empty `from:` must not come to mean "from anywhere".
+//!
+//! The CustomResourceDefinition is made of these types too: what is said of a field here is what `kubectl explain`
+//! says, and its attributes have the API server refuse what `compile` refuses.
 
 use std::{collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
-use super::names::{Action, Mode, Tier};
+use super::{
+    form,
+    names::{Action, Mode, Tier},
+};
 
-/// `spec` of an AccessPolicy (weir.dev/v1alpha1).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Who may talk to the workloads that it selects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("x-kubernetes-validations" = form::rules(&[
+    ("!has(self.selector) || !has(self.targetRefs)", form::EXCLUSIVE),
+    ("self.action != 'deny' || (has(self.rules) && size(self.rules) > 0)",
+     "rules: a deny policy without rules denies nothing: to deny everything, write [{}]"),
+])))]
 pub struct AccessPolicySpec {
-    /// Whose concern it is; `application` when absent.
+    /// Whose concern the policy is: platform, security or application. A deny of any tier denies; each tier that has an
+    /// allow policy for a workload must allow. Who may write which tier is a matter of roles (accesspolicies/TIER).
+    #[schemars(default)]
     pub tier: Tier,
-    /// Whether it decides; `enforce` when absent.
+    /// Whether the policy decides (enforce), or only counts and shows what it would have denied (audit).
+    #[schemars(default)]
     pub mode: Mode,
-    /// Which workloads, by label. Absent, and no `target_refs`: the whole namespace, or the whole
-    /// mesh when the policy is in the root namespace.
+    /// Which workloads, by label. Without it, and without targetRefs: the whole namespace, or in weir-system the whole
+    /// mesh.
     #[serde(deserialize_with = "present")]
     pub selector: Option<SelectorSpec>,
-    /// Which workloads, by the Services whose endpoints they are; excludes `selector`.
+    /// Which workloads, by the Services whose endpoints they are. Excludes selector.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 64))]
     pub target_refs: Option<Vec<TargetRefSpec>>,
-    /// What happens to a request that a rule matches; `allow` when absent.
+    /// What becomes of a request that a rule matches: allow or deny.
+    #[schemars(default)]
     pub action: Action,
-    /// The policy matches when any of these does.
+    /// The policy matches a request when any of these does. An allow policy without rules lets nothing through; the
+    /// rule {} matches everything.
+    #[schemars(default, length(max = 64))]
     pub rules: Vec<RuleSpec>,
 }
 
-/// `spec.selector`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Workloads, by label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct SelectorSpec {
     /// A workload is selected when it has all of these labels.
     #[serde(deserialize_with = "present")]
+    #[schemars(required, with = "form::Labels")]
     pub match_labels: Option<BTreeMap<String, String>>,
 }
 
-/// One of `spec.targetRefs`: a Service of the policy's own namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// A Service of the object's own namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct TargetRefSpec {
-    /// Absent or empty: the core group.
+    /// The core group: empty, or left out.
+    #[schemars(default, with = "form::CoreGroup")]
     pub group: String,
-    /// `Service`.
+    /// Service.
+    #[schemars(with = "form::ServiceKind")]
     pub kind: String,
     /// Name of the Service.
+    #[schemars(with = "form::Name")]
     pub name: String,
 }
 
-/// One of `spec.rules`: matches when every part that is present does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Matches when every part that is present does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct RuleSpec {
-    /// Any of these sources; absent: any source.
+    /// Any of these sources. Left out: any source.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 16))]
     pub from: Option<Vec<FromSpec>>,
-    /// Any of these operations; absent: any operation.
+    /// Any of these operations. Left out: any operation.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 32))]
     pub to: Option<Vec<ToSpec>>,
-    /// On these conditions; absent: on any.
+    /// On this condition. Left out: on any.
     #[serde(deserialize_with = "present")]
     pub when: Option<WhenSpec>,
 }
 
-/// One of `rules[].from`: matches when every list that is present has a value that does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// A source: matches when every list that is present has a value that does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1))]
 pub struct FromSpec {
-    /// `namespace/name`, or `name` for one of the policy's own namespace.
+    /// Service accounts: namespace/name, or name for one of the policy's own namespace.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::ServiceAccount>>", length(min = 1, max = 1024))]
     pub service_accounts: Option<Vec<String>>,
     /// Names of namespaces.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Name>>", length(min = 1, max = 1024))]
     pub namespaces: Option<Vec<String>>,
-    /// SPIFFE ids, or whole parts of one followed by `/*` (see `source::Identities`).
+    /// SPIFFE ids: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT, or a * for whole parts at the end, like
+    /// spiffe://TRUST-DOMAIN/ns/NAMESPACE/*.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::IdentityPattern>>", length(min = 1, max = 1024))]
     pub identities: Option<Vec<String>>,
-    /// Networks, or single addresses.
+    /// Networks like 10.0.0.0/8 and fd00::/8, or single addresses.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Network>>", length(min = 1, max = 128),
+               extend("x-kubernetes-validations" = form::rules(form::NETWORKS)))]
     pub cidrs: Option<Vec<String>>,
 }
 
-/// One of `rules[].to`: matches when every list that is present has a value that does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// An operation: matches when every list that is present has a value that does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1))]
 pub struct ToSpec {
-    /// Port numbers and ranges.
+    /// Ports of the workload, from 1 to 65535, and ranges like 9000-9010.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 64))]
     pub ports: Option<Vec<PortSpec>>,
-    /// HTTP methods.
+    /// HTTP methods, in upper case.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Method>>", length(min = 1, max = 64))]
     pub methods: Option<Vec<String>>,
-    /// Paths: exact, everything below one (`/v1/*`), everything that ends so (`*/admin`, `*.php`), or any
-    /// (`*`).
+    /// Paths without query: exact, everything below one (/v1/*), everything that ends so (*/admin, *.php), or any (*).
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Path>>", length(min = 1, max = 256))]
     pub paths: Option<Vec<String>>,
-    /// Hosts: exact, or everything below one (`*.local`).
+    /// Hosts without port: exact, or everything below one (*.local).
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Host>>", length(min = 1, max = 256))]
     pub hosts: Option<Vec<String>>,
     /// All of these headers.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 64))]
     pub headers: Option<Vec<HeaderSpec>>,
 }
 
-/// One of `rules[].to[].headers`: matches when the header has these values and no others.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Matches when the header has these values and no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct HeaderSpec {
-    /// Name of the header, in any case.
+    /// Name of the header, in any case. Host is none: write hosts.
+    #[schemars(with = "form::Header")]
     pub name: String,
-    /// Exact values.
+    /// Exact values, any of which matches.
+    #[schemars(with = "Vec<form::HeaderText>", length(min = 1, max = 64))]
     pub values: Vec<String>,
 }
 
-/// `rules[].when`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// A condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct WhenSpec {
-    /// On behalf of whom.
+    /// On behalf of whom the request is made, as its token proves.
     #[serde(deserialize_with = "present")]
+    #[schemars(required)]
     pub user: Option<UserSpec>,
 }
 
-/// `rules[].when.user`: matches when every part that is present does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Matches when every part that is present does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1))]
 pub struct UserSpec {
     /// Any of these issuers of the user's token.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Text>>", length(min = 1, max = 64))]
     pub issuers: Option<Vec<String>>,
     /// Any of these audiences of the user's token.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::Text>>", length(min = 1, max = 64))]
     pub audiences: Option<Vec<String>>,
     /// All of these claims, each with any of its values.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::Claims>")]
     pub claims: Option<BTreeMap<String, Vec<String>>>,
 }
 

@@ -71,6 +71,7 @@ mod breaker;
 mod compile;
 mod duration;
 mod fault;
+mod form;
 mod hash;
 mod index;
 mod limit;

@@ -1,172 +1,213 @@
 //! The `spec` of a TrafficPolicy as an operator writes it, before its texts become types.
 //!
 //! Entry point: [`TrafficPolicySpec`]. Which fields there are and of what shape; what their values mean,
-//! and which are refused, is `compile`'s business.
+//! and which are refused, is `compile`'s business. What is said of a field here is what `kubectl explain` says, and its
+//! attributes have the API server refuse what `compile` refuses.
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::form;
 use crate::policy::{
     TargetRefSpec,
+    form::rules,
     spec::{present, read_from_objects_only},
 };
 
-/// `spec` of a TrafficPolicy (weir.dev/v1alpha1).
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// How requests to Services are treated.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("x-kubernetes-validations" = rules(form::OF_POLICY)))]
 pub struct TrafficPolicySpec {
-    /// The Services of the policy's own namespace for whose requests it holds.
+    /// The Services of the policy's own namespace for whose requests it holds. Of several policies of one Service the
+    /// oldest holds.
+    #[schemars(length(min = 1, max = 64))]
     pub target_refs: Vec<TargetRefSpec>,
-    /// Absent: nothing is tried again, but where a route asks for it.
+    /// What is tried again. Left out: nothing, but where a route asks for it.
     #[serde(deserialize_with = "present")]
     pub retry: Option<RetrySpec>,
-    /// Absent: no bound but the agent's own.
+    /// Bounds on what one agent has under way to the Service. Left out: the agent's own only.
     #[serde(deserialize_with = "present")]
     pub circuit_breaker: Option<CircuitBreakerSpec>,
-    /// Absent: no endpoint is ejected.
+    /// Which endpoints are left alone for a while. Left out: none.
     #[serde(deserialize_with = "present")]
     pub outlier: Option<OutlierSpec>,
-    /// Absent: the endpoint with the least latency of two.
+    /// Which endpoint gets a request. Left out: of two at random the one that is expected to answer sooner.
     #[serde(deserialize_with = "present")]
     pub load_balancer: Option<LoadBalancerSpec>,
-    /// At most one of each kind; absent: no limit.
+    /// How much is too much: at most one of each kind. Left out: no limit.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-validations" = rules(&[form::LIMITS])))]
     pub rate_limits: Option<Vec<RateLimitSpec>>,
-    /// Absent: no faults but those that happen.
+    /// Faults that are made on purpose. Left out: none.
     #[serde(deserialize_with = "present")]
     pub fault: Option<FaultSpec>,
 }
 
-/// `spec.retry`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// What is tried again, and how.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct RetrySpec {
-    /// Tries after the first one.
+    /// Tries after the first one. Left out: 2.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 10))]
     pub attempts: Option<u32>,
-    /// How long one try may take to its response's head (GEP-2257).
+    /// How long one try may take to its response's head, from 1ms to 1h. Left out: as long as the request.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::TryTime>")]
     pub per_try_timeout: Option<String>,
     /// How long to wait before a retry.
     #[serde(deserialize_with = "present")]
     pub backoff: Option<BackoffSpec>,
-    /// What is tried again: statuses, `5xx`, and words of the connection.
+    /// What is tried again: statuses from 400 to 599, 5xx, connect, refused, reset, timeout. Left out: 502, 503, 504 and
+    /// all words.
     #[serde(deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 64))]
     pub on: Option<Vec<ConditionSpec>>,
-    /// gRPC status codes by name. Naming them says that the Service's calls may be repeated.
+    /// gRPC statuses by name that are tried again. Naming them says that the Service's calls may be repeated. Left out:
+    /// none.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<form::GrpcStatus>>", length(min = 1, max = 16))]
     pub on_grpc: Option<Vec<String>>,
-    /// Methods that may be repeated beside the idempotent ones.
+    /// Methods that may be repeated beside the idempotent ones. Left out: none.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<Vec<crate::policy::form::Method>>", length(min = 1, max = 64))]
     pub methods: Option<Vec<String>>,
-    /// The largest body, in octets, that is kept to be sent again.
+    /// The largest body, in bytes, that is kept to be sent again, up to 1048576. Left out: 65536.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 0, max = 1_048_576))]
     pub max_body_bytes: Option<u32>,
     /// How much load retries may add.
     #[serde(deserialize_with = "present")]
     pub budget: Option<BudgetSpec>,
 }
 
-/// `spec.retry.backoff`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// How long to wait before a retry.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1, "x-kubernetes-validations" = rules(form::OF_BACKOFF)))]
 pub struct BackoffSpec {
-    /// The longest wait before the first retry; it doubles with each (GEP-2257).
+    /// The longest wait before the first retry, from 1ms to 10s; it doubles with each. Left out: 25ms.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::BackoffBase>")]
     pub base: Option<String>,
-    /// The longest wait before any retry (GEP-2257).
+    /// The longest wait before any retry, from 1ms to 60s. Left out: ten times the base.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::BackoffMost>")]
     pub max: Option<String>,
 }
 
-/// `spec.retry.budget`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// How much load retries may add.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1, "x-kubernetes-validations" = rules(form::OF_BUDGET)))]
 pub struct BudgetSpec {
-    /// Retries for each hundred requests.
+    /// Retries for each hundred requests. Left out: 20.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 0, max = 100))]
     pub percent: Option<u32>,
-    /// Retries per second that are allowed however few the requests are.
+    /// Retries per second of one agent that are allowed however few the requests are. Left out: 10.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 0, max = 10_000))]
     pub min_per_second: Option<u32>,
-    /// How long a request counts (GEP-2257).
+    /// How long a request counts, from 1s to 60s. Left out: 10s.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::BudgetTime>")]
     pub ttl: Option<String>,
 }
 
-/// `spec.circuitBreaker`: bounds on what one agent has under way to the Service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Bounds on what one agent has under way to the Service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1))]
 pub struct CircuitBreakerSpec {
-    /// Connections.
+    /// Connections of one agent. Left out: no bound.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<u32>,
-    /// Requests that wait for a connection.
+    /// Requests of one agent that wait for a connection. Left out: no bound.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub max_pending: Option<u32>,
-    /// Requests at the same time.
+    /// Requests of one agent at the same time, each try as one. Left out: no bound.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_requests: Option<u32>,
 }
 
-/// `spec.outlier`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Which endpoints are left alone for a while.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("x-kubernetes-validations" = rules(form::OF_OUTLIER)))]
 pub struct OutlierSpec {
-    /// So many failures, one after the other, eject an endpoint.
+    /// So many failures, one after the other, eject an endpoint. Left out: 5; with successRate, they do not count.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 1000))]
     pub consecutive_5xx: Option<u32>,
     /// An endpoint that succeeds less often than its peers is ejected.
     #[serde(deserialize_with = "present")]
     pub success_rate: Option<SuccessRateSpec>,
-    /// How often success rates are compared, and how long an endpoint must do well until one of its
-    /// ejections is forgotten (GEP-2257).
+    /// How often success rates are compared, and how long an endpoint must do well until one of its ejections is
+    /// forgotten, from 1s to 1h. Left out: 10s.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::EjectionTime>")]
     pub interval: Option<String>,
-    /// How long the first ejection lasts; it doubles with each (GEP-2257).
+    /// How long the first ejection lasts, from 1s to 1h; it doubles with each. Left out: 30s.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::EjectionTime>")]
     pub base_ejection: Option<String>,
-    /// How long any ejection lasts at most (GEP-2257).
+    /// How long any ejection lasts at most, from 1s to 24h. Left out: 5m, or baseEjection if that is longer.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::EjectionMost>")]
     pub max_ejection: Option<String>,
-    /// The largest share of the endpoints that is ejected at the same time.
+    /// The largest share of the endpoints that is ejected at the same time. Left out: 50.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 100))]
     pub max_ejected_percent: Option<u32>,
 }
 
-/// `spec.outlier.successRate`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// An endpoint that succeeds less often than its peers is ejected.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct SuccessRateSpec {
-    /// How many standard deviations below the mean are too few.
+    /// How many standard deviations below the mean are too few. Left out: 1.9.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 0.1, max = 10.0))]
     pub deviations: Option<f64>,
-    /// Endpoints with fewer requests in an interval are not compared.
+    /// Endpoints with fewer requests in an interval are not compared. Left out: 100.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub min_requests: Option<u32>,
-    /// Fewer endpoints than these are not compared.
+    /// Fewer endpoints than these are not compared. Left out: 5.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 2, max = 1000))]
     pub min_endpoints: Option<u32>,
 }
 
-/// `spec.loadBalancer`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Which endpoint gets a request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("x-kubernetes-validations" = rules(form::OF_BALANCER)))]
 pub struct LoadBalancerSpec {
-    /// `leastLatency` when absent.
+    /// leastLatency: of two endpoints at random the one that is expected to answer sooner. roundRobin: one after the other.
+    /// consistentHash: the same endpoint for the same header or source.
     #[serde(rename = "type")]
+    #[schemars(default)]
     pub kind: BalancerKind,
-    /// What `consistentHash` looks at.
+    /// What consistentHash looks at.
     #[serde(deserialize_with = "present")]
     pub hash: Option<HashSpec>,
-    /// Absent: wherever an endpoint is.
+    /// Endpoints near the client go first. Left out: wherever an endpoint is.
     #[serde(deserialize_with = "present")]
     pub locality: Option<LocalitySpec>,
 }
 
-/// `spec.loadBalancer.type`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum BalancerKind {
     /// Of two endpoints at random the one with the lower latency and fewer requests.
@@ -178,20 +219,23 @@ pub enum BalancerKind {
     ConsistentHash,
 }
 
-/// `spec.loadBalancer.hash`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// What consistentHash looks at.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("x-kubernetes-validations" = rules(form::OF_HASH)))]
 pub struct HashSpec {
-    /// `header` or `source`.
+    /// header: the value of the header name. source: the address of the pod that sends.
     #[serde(deserialize_with = "present")]
+    #[schemars(required)]
     pub on: Option<HashOnSpec>,
     /// Name of the header.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<form::HashHeader>")]
     pub name: Option<String>,
 }
 
-/// `spec.loadBalancer.hash.on`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum HashOnSpec {
     /// The value of the header `name`.
@@ -200,19 +244,22 @@ pub enum HashOnSpec {
     Source,
 }
 
-/// `spec.loadBalancer.locality`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Endpoints near the client go first.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct LocalitySpec {
-    /// `node`, `zone`, or both, the nearer first.
+    /// [node], [zone] or [node, zone]: the client's, the nearer first.
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-validations" = rules(&[form::PREFERENCE])))]
     pub prefer: Vec<LocalityWord>,
-    /// With a smaller share of healthy endpoints a place is not preferred.
+    /// With a smaller share of healthy endpoints a place is not preferred. Left out: 70.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 100))]
     pub min_healthy_percent: Option<u32>,
 }
 
-/// One of `spec.loadBalancer.locality.prefer`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+/// A place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LocalityWord {
     /// The client's node.
@@ -221,22 +268,27 @@ pub enum LocalityWord {
     Zone,
 }
 
-/// One of `spec.rateLimits`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// A limit.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct RateLimitSpec {
     /// Requests per second.
     #[serde(deserialize_with = "present")]
+    #[schemars(required, range(min = 1, max = 1_000_000))]
     pub per_second: Option<u32>,
-    /// Requests at once after a pause; as many as `per_second` when absent.
+    /// Requests at once after a pause. Left out: as many as perSecond.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<u32>,
-    /// Whose requests are counted together; `workload` when absent.
+    /// Whose requests are counted together: all that come to one workload of the Service (workload), or those of one source
+    /// identity to one workload (source).
+    #[schemars(default)]
     pub by: LimitBy,
 }
 
-/// `spec.rateLimits[].by`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LimitBy {
     /// All that come to one workload of the Service.
@@ -256,9 +308,10 @@ impl LimitBy {
     }
 }
 
-/// `spec.fault`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Faults that are made on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote, extend("minProperties" = 1))]
 pub struct FaultSpec {
     /// Some requests wait before they are sent.
     #[serde(deserialize_with = "present")]
@@ -268,26 +321,32 @@ pub struct FaultSpec {
     pub abort: Option<AbortSpec>,
 }
 
-/// `spec.fault.delay`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Requests that wait.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct DelaySpec {
-    /// Of so many of a hundred requests.
+    /// Of so many of a hundred requests, down to 0.0001.
     #[serde(deserialize_with = "present")]
+    #[schemars(required, range(min = 0.0, max = 100.0))]
     pub percent: Option<f64>,
-    /// How long (GEP-2257).
+    /// How long, from 1ms to 1h.
+    #[schemars(with = "form::DelayTime")]
     pub time: String,
 }
 
-/// `spec.fault.abort`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Requests that are answered instead of sent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
+#[schemars(!default, !remote)]
 pub struct AbortSpec {
-    /// Of so many of a hundred requests.
+    /// Of so many of a hundred requests, down to 0.0001.
     #[serde(deserialize_with = "present")]
+    #[schemars(required, range(min = 0.0, max = 100.0))]
     pub percent: Option<f64>,
-    /// HTTP status of the answer.
+    /// HTTP status of the answer. Left out: 503.
     #[serde(deserialize_with = "present")]
+    #[schemars(range(min = 400, max = 599))]
     pub status: Option<u32>,
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 pub const RESERVED_PREFIX: &str = "weir-user-";
 
 /// What an app, a proxy or the mesh itself reads a meaning of its own into.
-const TAKEN: [&str; 31] = [
+pub(super) const TAKEN: [&str; 31] = [
     "accept-encoding",
     "authorization",
     "baggage",
@@ -42,6 +42,9 @@ const TAKEN: [&str; 31] = [
     "x-rewrite-url",
 ];
 
+/// So do they into headers that begin so.
+pub(super) const FAMILIES: [&str; 5] = ["grpc-", "proxy-", "sec-", "x-forwarded-", "x-envoy-"];
+
 /// A header in which a claim may be given to the app, in lower case.
 ///
 /// # Errors
@@ -51,8 +54,7 @@ pub(super) fn header_name(text: &str) -> Result<Box<str>, &'static str> {
     if !is_token(&name) {
         return Err("a header has a name, like weir-user-name");
     }
-    let family = ["grpc-", "proxy-", "sec-", "x-forwarded-", "x-envoy-"];
-    if TAKEN.contains(&&*name) || family.iter().any(|prefix| name.starts_with(prefix)) {
+    if TAKEN.contains(&&*name) || FAMILIES.iter().any(|prefix| name.starts_with(prefix)) {
         return Err("this header has another meaning: choose one of your own, like weir-user-name");
     }
     Ok(name.into())

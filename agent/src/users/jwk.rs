@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The members that only a private or a symmetric key has (RFC 7518 §6.2.2, §6.3.2, §6.4).
-const SECRETS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+pub(super) const SECRETS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// A public key that signatures can be verified with.
 pub(super) struct Key {

@@ -5,6 +5,7 @@
 //! [`Authenticator::authenticate`] answers for a request. All but `fetch`, `fetcher` and `authenticator` is pure: no
 //! runtime, no clock, no sockets; that part `state` builds on. Nothing here knows the proxy or the snapshot.
 
+mod form;
 mod spec;
 
 mod compile;

@@ -90,7 +90,8 @@ impl Shop {
 
     /// The agents' pods that are not ending, and how often each has been started anew.
     pub(crate) fn agents(&self) -> Result<BTreeMap<String, u64>> {
-        let pods = self.cluster.kubectl(["-n", "weir-system", "get", "pods", "-o", "json"])?;
+        let label = "app.kubernetes.io/name=weir-agent";
+        let pods = self.cluster.kubectl(["-n", "weir-system", "get", "pods", "-l", label, "-o", "json"])?;
         let pods: Value = serde_json::from_str(&pods)?;
         let pods = pods["items"].as_array().context("a list")?;
         let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();

@@ -181,7 +181,7 @@ fn balancing(path: &FieldPath, spec: &LoadBalancerSpec, faults: &mut Faults) -> 
             faults.add(
                 path.key("hash"),
                 "",
-                "consistentHash needs it: {on: source}, or {on: header, name: x-user}",
+                "consistentHash needs it: {\"on\": source}, or {\"on\": header, name: x-user}",
             );
             Algorithm::default()
         }
@@ -208,7 +208,7 @@ fn hash_on(path: &FieldPath, spec: &HashSpec, faults: &mut Faults) -> Algorithm 
             HashOn::Header(name.to_ascii_lowercase().into())
         }
         (Some(HashOnSpec::Source), Some(name)) => {
-            faults.add(path.key("name"), name, "only {on: header} has a name");
+            faults.add(path.key("name"), name, "only {\"on\": header} has a name");
             HashOn::Source
         }
         (Some(HashOnSpec::Header), name) => {

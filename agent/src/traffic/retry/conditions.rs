@@ -113,7 +113,7 @@ pub struct GrpcCodes(u32);
 
 impl GrpcCodes {
     /// The codes by their numbers; OK, which nobody retries, has none of the names that can be given.
-    const NAMES: [&str; 17] = [
+    pub(in super::super) const NAMES: [&str; 17] = [
         "OK",
         "CANCELLED",
         "UNKNOWN",

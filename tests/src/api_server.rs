@@ -22,7 +22,7 @@ use crate::{
     CLUSTER_LIMIT,
     manifest::Manifest,
     netns, pod,
-    process::{Process, eventually_within},
+    process::{Finished, Process, eventually_within},
     programs,
     topology::Node,
 };
@@ -178,6 +178,19 @@ impl ApiServer {
         command.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
         // It may have to wait for what it asks for.
         self.host.spawn(command)?.finish_within(CLUSTER_LIMIT)?.success()
+    }
+
+    /// Runs a program of Weir with the kubeconfig to its end.
+    pub(crate) fn run_with_kubeconfig<S: AsRef<str>>(
+        &self,
+        program: &Path,
+        words: impl IntoIterator<Item = S>,
+    ) -> Result<Finished> {
+        let kubeconfig = format!("KUBECONFIG={}", self.kubeconfig().display());
+        let mut command =
+            vec!["env".to_owned(), "NO_COLOR=1".into(), kubeconfig, program.display().to_string()];
+        command.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self.host.spawn(command)?.finish_within(CLUSTER_LIMIT)
     }
 
     /// Adds an object, or makes it what is given here.

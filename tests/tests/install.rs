@@ -18,7 +18,9 @@ use weir_tests::{chart_objects, kustomize_objects};
 fn installed_by_kustomize_weir_shows_a_request_between_nodes_with_both_identities() -> Result<()> {
     let shop = Shop::new()?;
     shop.cluster.install()?;
-    shop.is_meshed()
+    shop.is_meshed()?;
+    shop.asks_when_it_starts("eager")?;
+    shop.is_seen_as_a_whole()
 }
 
 #[test]
@@ -121,6 +123,7 @@ fn commands(text: &str) -> String {
 
 #[test]
 fn every_kustomization_gives_the_very_objects_that_the_chart_gives() -> Result<()> {
+    let beside = [by_name(kustomize_objects("crds")?)?, by_name(kustomize_objects("rbac")?)?];
     for (kustomization, values) in [
         (".", &[][..]),
         ("overlays/podmonitor", &["podMonitor.enabled=true"]),
@@ -131,6 +134,9 @@ fn every_kustomization_gives_the_very_objects_that_the_chart_gives() -> Result<(
         by_kustomize
             .remove("Namespace weir-system")
             .with_context(|| format!("no namespace in {kustomization}"))?;
+        for name in beside.iter().flat_map(BTreeMap::keys) {
+            by_kustomize.remove(name).with_context(|| format!("no {name} in {kustomization}"))?;
+        }
         assert_eq!(by_kustomize, by_name(chart_objects(values)?)?, "{kustomization}");
     }
     Ok(())

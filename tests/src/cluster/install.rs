@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::Cluster;
-use crate::{deploy, netns, programs};
+use crate::{deploy, netns, process::Finished, programs};
 
 /// Weir's namespace.
 const NAMESPACE: &str = "weir-system";
@@ -56,6 +56,11 @@ impl Cluster {
             ["install", "weir", &chart, "--namespace", NAMESPACE, "--create-namespace"].map(str::to_owned);
         self.helm(words.into_iter().chain(self.values()))?;
         self.wait_agents()
+    }
+
+    /// Runs `weir WORDS…` as somebody would who has the cluster's kubeconfig.
+    pub fn weir<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<Finished> {
+        self.api.run_with_kubeconfig(&programs::weir()?, words)
     }
 
     /// Runs `helm WORDS…` to its end, and gives what it printed.

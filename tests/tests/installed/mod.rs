@@ -57,6 +57,10 @@ impl Shop {
             assert_eq!(self.pins(node)?, "", "{}", node.name());
             let files = ["find", "/run/weir", "-mindepth", "1"];
             assert_eq!(node.run(files)?.success()?, "", "{}", node.name());
+            let plugin = node.run(["grep", "-rl", "weir-cni", "/etc/cni/net.d"])?.stdout;
+            assert_eq!(plugin, "", "{}", node.name());
+            let plugin = node.run(["find", "/usr/lib/cni", "-name", "weir-cni"])?.success()?;
+            assert_eq!(plugin, "", "{}", node.name());
             let listeners = node.run(["ss", "-Hltn", "sport = :15020"])?.success()?;
             assert_eq!(listeners, "", "{}", node.name());
         }
@@ -70,6 +74,57 @@ impl Shop {
         assert_eq!(self.ask("near")?, "near\n");
         assert_eq!(self.ask("far")?, "far\n");
         Ok(())
+    }
+
+    /// What `weir … --kube` says from outside, of both nodes together.
+    pub(crate) fn is_seen_as_a_whole(&self) -> Result<()> {
+        let status = self.cluster.weir(["status", "--kube", "-o", "json"])?.success()?;
+        let rows: Vec<Value> = status.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let nodes: Vec<&str> = rows.iter().filter_map(|row| row["node"].as_str()).collect();
+        assert_eq!(nodes, ["node-1", "node-2"], "{status}");
+        assert!(
+            rows.iter().all(|row| row["ready"] == true && row["certificate_expiry"].is_string()),
+            "{status}"
+        );
+
+        let flows = self.cluster.weir(["flows", "--kube", "--pod", "shop/far", "-o", "json"])?.success()?;
+        let flows: Vec<Value> = flows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let of = |node: &str| flows.iter().filter(|flow| flow["node"] == node).count();
+        assert!(of("node-1") > 0 && of("node-2") > 0, "{flows:?}");
+        assert!(flows.is_sorted_by_key(|flow| flow["time"].as_str().map(str::to_owned)), "{flows:?}");
+        let one = self.cluster.weir(["flows", "--kube", "--node", "node-2", "--last", "1"])?.success()?;
+        assert!(one.contains("far"), "{one}");
+
+        let check = self.cluster.weir(["check", "--kube"])?.success()?;
+        for expected in
+            ["2 of 2 ready", "2 are available", "one is trusted", "every enrolled pod is captured"]
+        {
+            assert!(check.contains(expected), "no {expected:?} in\n{check}");
+        }
+        Ok(())
+    }
+
+    /// Starts a pod that does nothing but ask `far`, which lets nobody in without an identity, and waits until it has ended
+    /// well.
+    pub(crate) fn asks_when_it_starts(&self, name: &str) -> Result<()> {
+        let strict = ["-n", "shop", "annotate", "--overwrite", "pod", "far", "weir.dev/mtls=strict"];
+        self.cluster.kubectl(strict)?;
+        eventually_within(CLUSTER_LIMIT, "far to be strict", || {
+            let status = self.status("node-2")?;
+            let workloads = status["workloads"].as_array().cloned().unwrap_or_default();
+            let is_strict = |of: &Value| of["pod"] == "far" && of["mtls"] == "strict";
+            Ok(workloads.iter().any(is_strict).then_some(()))
+        })?;
+        let [account, mut pod] = pod(name, "node-1", &format!("wget -qO- {}:8080", self.address("far")?));
+        pod["spec"]["restartPolicy"] = "Never".into();
+        let items = json!({"apiVersion": "v1", "kind": "List", "items": [account, pod]});
+        self.cluster.api().apply(&items.to_string())?;
+        eventually_within(CLUSTER_LIMIT, "it to end well", || {
+            let words = ["-n", "shop", "get", "pod", name, "-o=jsonpath={.status.phase}"];
+            let phase = self.cluster.kubectl(words)?;
+            anyhow::ensure!(phase != "Failed", "{name} was not let in");
+            Ok((phase == "Succeeded").then_some(()))
+        })
     }
 
     /// The kernel's numbers of the programs that agents have attached.

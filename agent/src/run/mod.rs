@@ -146,6 +146,9 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     state.apply_all(scan.events);
     let snapshot = Arc::new(ArcSwap::new(state.snapshot()));
 
+    if predecessor.is_some() {
+        takeover::certified(&certificates, &snapshot.load(), &args.node).await;
+    }
     if let Some(predecessor) = &predecessor {
         tracing::info!(pid = predecessor.pid(), "taking over from the agent that is running");
         predecessor.freeze();

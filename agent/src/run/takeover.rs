@@ -1,15 +1,17 @@
 //! One agent after another on the same node: the new one adopts, the old one drains.
 //!
-//! Entry points: [`Predecessor::find`], [`outlived`]. The new agent asks the old one to leave the kernel alone (SIGUSR2),
+//! Entry points: [`certified`], [`Predecessor::find`], [`outlived`]. The new agent asks the old one to leave the kernel alone (SIGUSR2),
 //! adopts links and maps and puts its own sockets in place, and then asks it to end (SIGTERM).
 
-use std::{os::unix::net::UnixStream, path::Path, time::Duration};
+use std::{collections::HashSet, os::unix::net::UnixStream, path::Path, time::Duration};
 
 use rustix::{
     net::sockopt::socket_peercred,
     process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
 };
 use tokio::{sync::watch, time::Instant};
+
+use crate::{certs::Certificates, state::Snapshot};
 
 /// How long the predecessor's metrics port is waited for.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -19,6 +21,23 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// For how long it may not be there; it binds its port before its socket.
 const ALONE: Duration = Duration::from_secs(5);
+
+/// For how long the certificates are waited for with which the next agent goes on.
+const CERTIFIED: Duration = Duration::from_secs(10);
+
+/// Waits for the certificates of the node's enrolled pods: who takes over before it has them keeps connections waiting that
+/// the other agent would have served.
+pub(super) async fn certified(certificates: &Certificates, snapshot: &Snapshot, node: &str) {
+    let enrolled =
+        snapshot.workloads_on_node(node).filter(|workload| workload.enrolled && !workload.host_network);
+    let identities: HashSet<_> = enrolled.map(|workload| workload.identity.clone()).collect();
+    certificates.want(identities.iter().cloned());
+    let waits = identities.iter().map(|identity| certificates.wait(identity, CERTIFIED));
+    let late = futures::future::join_all(waits).await.iter().filter(|result| result.is_err()).count();
+    if late > 0 {
+        tracing::warn!(late, of = identities.len(), "taking over without certificates for all identities");
+    }
+}
 
 /// The agent that answers at the socket now.
 pub(super) struct Predecessor {

@@ -108,6 +108,11 @@ fn the_commands_of_the_pages_install_enrol_upgrade_and_remove() -> Result<()> {
     shop.is_meshed()?;
     let programs = shop.programs()?;
 
+    for name in ["docs/operations.md", "docs/enrol.md"] {
+        run(&commands(&page(name)?)).with_context(|| name.to_owned())?;
+    }
+    shop.is_meshed()?;
+
     let said = run(&commands(&page("docs/install.md")?))?;
     for expected in ["shop/cart", "successfully rolled out", "release \"weir\" uninstalled"] {
         assert!(said.contains(expected), "no {expected:?} in:\n{said}");

@@ -101,6 +101,11 @@ impl Control {
         self.cni = Some(cni);
     }
 
+    /// Takes none any more, and wants nothing of the plugin: its keeper ends.
+    pub(super) fn detach(&mut self) {
+        self.cni = None;
+    }
+
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
         self.tell_namespaces();

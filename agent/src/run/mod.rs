@@ -241,7 +241,7 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     });
     control.answering();
     // Whoever runs the plugin finds somebody to ask.
-    let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
+    let mut keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
     control.run(&mut signals, events, &observer).await;
 
     // The file first: a successor that finds it would wait for us.
@@ -252,9 +252,10 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         && !control.is_superseded()
         && daemonset.is_gone().await
     {
-        if let Some(keeper) = &keeper {
-            // It would put back what is taken away.
-            keeper.abort();
+        control.detach();
+        if let Some(keeper) = &mut keeper {
+            // What it has begun it ends, and would put back what is taken away before that.
+            let _ = keeper.await;
         }
         leave(&args);
     }

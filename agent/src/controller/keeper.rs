@@ -60,6 +60,7 @@ impl Keeper {
         let mut secret = pin!(watch_one(secrets.clone(), &self.secret));
         let mut roots = pin!(watch_one(maps.clone(), &self.roots));
         let mut heard = Heard::default();
+        let mut trouble = None;
         loop {
             tokio::select! {
                 Some(told) = secret.next() => heard.secret = Some(told),
@@ -68,10 +69,14 @@ impl Keeper {
                 () = tokio::time::sleep(PAUSE) => {}
             }
             let leads = *leads.borrow_and_update();
-            if let Err(problem) = self.step(&mut heard, leads, &secrets, &maps).await {
+            let problem = self.step(&mut heard, leads, &secrets, &maps).await.err();
+            if let Some(problem) = &problem {
                 self.counters.authority_errors.inc();
-                tracing::error!(problem, "the authority's key or roots");
+                if trouble.as_ref() != Some(problem) {
+                    tracing::error!(problem, "the authority's key or roots");
+                }
             }
+            trouble = problem;
             if self.authority.signer().is_some() {
                 drop(not_ready.take());
             }

@@ -62,7 +62,7 @@ pub async fn run(args: ControllerArgs, stop: impl Future<Output = ()>) -> anyhow
         name: LEASE.into(),
         holder: holder.clone(),
     };
-    let (leads, _lease) = lease.spawn();
+    let (leads, mut lease) = lease.spawn();
     let leading = leads.clone();
     metrics.read_one(&catalogue::CONTROLLER_LEADS, move || f64::from(u8::from(*leading.borrow())));
     let keeper = Keeper {
@@ -89,7 +89,7 @@ pub async fn run(args: ControllerArgs, stop: impl Future<Output = ()>) -> anyhow
     };
     parts.spawn(writer.run(leads));
 
-    let (residents, known, _pods) = Residents::start(client.clone());
+    let (residents, known, mut pods) = Residents::start(client.clone());
     let residents = Arc::new(residents);
     let counted = residents.clone();
     metrics.read(&catalogue::CONTROLLER_PODS, move || vec![Sample::new(&[], counted.count() as f64)]);
@@ -102,7 +102,13 @@ pub async fn run(args: ControllerArgs, stop: impl Future<Output = ()>) -> anyhow
     parts.spawn(server::serve(listener, service, until(stopped.clone())));
     let scraped = tokio::spawn(scrape::serve(scraped, metrics, readiness, until(stopped)));
     tracing::info!(listen = %args.listen, holder, "answering");
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        // None of them ends by itself; one that panicked would be missed for ever.
+        _ = parts.join_next() => anyhow::bail!("a part of the controller has broken off; its log says why"),
+        _ = lease.join_next() => anyhow::bail!("who renews the lease has broken off; the log says why"),
+        _ = pods.join_next() => anyhow::bail!("who watches pods has broken off; the log says why"),
+    }
     let _ = stopping.send(true);
     Lease::release(client, &args.namespace, LEASE, &holder).await;
     scraped.await??;
@@ -126,9 +132,8 @@ async fn wait_for(mut known: watch::Receiver<bool>, not_ready: crate::metrics::r
     // An error means that the watch is gone, and then nothing will be known.
     if known.wait_for(|known| *known).await.is_ok() {
         drop(not_ready);
-    } else {
-        std::future::pending().await
     }
+    std::future::pending().await
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -20,7 +20,7 @@ use tonic_prost::ProstCodec;
 
 use super::{CaError, CertificateAuthority, CertificateRequest, Issued, istio, trust::Trust};
 
-/// How long a connection may take to be there.
+/// How long a connection may take to be there, and the roots before it.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How often a connection is tried, and how long the answer may take, so that one that died is found out.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -76,6 +76,7 @@ impl RemoteCa {
     }
 
     async fn ask(&self, request: CertificateRequest) -> Result<Issued, CaError> {
+        self.trust.known(CONNECT).await;
         self.trust.store().map_err(CaError::Unreachable)?;
         let mut asked = tonic::Request::new(istio::Request::new(&request));
         asked.metadata_mut().insert("authorization", self.authorization()?);

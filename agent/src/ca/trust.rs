@@ -15,7 +15,7 @@ use kube::{
     },
 };
 use rustls::{RootCertStore, pki_types::CertificateDer};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::signer::{Part, read_certificates};
 
@@ -78,6 +78,12 @@ impl Trust {
             }
         });
         Self { state, task }
+    }
+
+    /// Waits until they are there, for `limit` at most.
+    pub(super) async fn known(&self, limit: Duration) {
+        let mut state = self.state.clone();
+        let _ = timeout(limit, state.wait_for(|state| state.roots.is_some())).await;
     }
 
     /// Them, for a connection to the authority.

@@ -1,6 +1,6 @@
 //! Small HTTP/1.1 servers of the agent's own: bounded connections, header timeouts, no task left behind.
 //!
-//! Entry point: [`serve`]. The caller binds the listener and owns the end. Knows no path of any API.
+//! Entry points: [`serve`], and [`accept`] for what is no HTTP/1.1. The caller binds the listener and owns the end. Knows no path of any API.
 
 use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
@@ -62,19 +62,18 @@ impl Accept for UnixListener {
     }
 }
 
-/// Serves `handler` until `shutdown`, then ends every connection.
-pub(crate) async fn serve<L, H, F>(
+/// Gives each connection to `one` until `shutdown`, then ends every one; more than `most` at a time are closed at once.
+pub(crate) async fn accept<L, F>(
     listener: L,
-    limits: Limits,
+    most: usize,
     refused: Counter,
-    handler: H,
+    one: impl Fn(L::Stream) -> F,
     shutdown: impl Future<Output = ()>,
 ) where
     L: Accept,
-    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let slots = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -100,12 +99,28 @@ pub(crate) async fn serve<L, H, F>(
             refused.inc();
             continue;
         };
-        let handler = handler.clone();
+        let connection = one(stream);
         connections.spawn(async move {
-            one_connection(stream, limits, handler).await;
+            connection.await;
             drop(slot);
         });
     }
+}
+
+/// Serves `handler` until `shutdown`, then ends every connection.
+pub(crate) async fn serve<L, H, F>(
+    listener: L,
+    limits: Limits,
+    refused: Counter,
+    handler: H,
+    shutdown: impl Future<Output = ()>,
+) where
+    L: Accept,
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let one = |stream| one_connection(stream, limits, handler.clone());
+    accept(listener, limits.connections, refused, one, shutdown).await;
 }
 
 async fn one_connection<S, H, F>(stream: S, limits: Limits, handler: H)

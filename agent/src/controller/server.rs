@@ -10,8 +10,6 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +17,10 @@ use tonic::{Status, body::Body, server::Grpc};
 use tonic_prost::ProstCodec;
 
 use super::{authority::Authority, callers::Callers, counters::Counters, residents::Residents};
-use crate::ca::{CaError, istio};
+use crate::{
+    ca::{CaError, istio},
+    serve,
+};
 
 /// Connections at one time; an agent has one.
 const CONNECTIONS: usize = 8192;
@@ -44,34 +45,9 @@ pub(super) struct Service {
 
 /// Serves on `listener` until `shutdown`; must run inside a tokio runtime.
 pub(super) async fn serve(listener: TcpListener, service: Arc<Service>, shutdown: impl Future<Output = ()>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => return,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "an accept failed");
-                // Out of descriptors: trying again at once would only burn the processor.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            service.counters.refused.inc();
-            continue;
-        };
-        let service = service.clone();
-        connections.spawn(async move {
-            one_connection(stream, service).await;
-            drop(slot);
-        });
-    }
+    let refused = service.counters.refused.clone();
+    serve::accept(listener, CONNECTIONS, refused, |stream| one_connection(stream, service.clone()), shutdown)
+        .await;
 }
 
 async fn one_connection(stream: TcpStream, service: Arc<Service>) {

@@ -5,6 +5,7 @@
 pub mod addr;
 pub mod datapath;
 pub mod proxy;
+pub mod running;
 pub mod tunnel;
 pub mod turns;
 

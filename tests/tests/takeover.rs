@@ -10,11 +10,11 @@ use serde_json::Value;
 use stage::{Stage, connects};
 use weir_tests::{Agent, Pod, Process, eventually, python};
 
-/// Connects, sends a byte, reads it back and closes, from four threads, until its input ends; then prints
-/// what came of it. `argv`: address and port.
+/// Connects, sends a byte, reads it back and closes, from some threads, until its input ends; then prints
+/// what came of it. `argv`: address, port and how many threads.
 const DIALLER: &str = r#"
 import json, socket, sys, threading
-address, port = sys.argv[1], int(sys.argv[2])
+address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 done, counts, lock = threading.Event(), {"ok": 0, "errors": []}, threading.Lock()
 def loop():
     while not done.is_set():
@@ -29,7 +29,7 @@ def loop():
             if error is None: counts["ok"] += 1
             else: counts["errors"].append(error)
             if counts["ok"] == 20: print("under way", flush=True)
-threads = [threading.Thread(target=loop) for _ in range(4)]
+threads = [threading.Thread(target=loop) for _ in range(count)]
 for thread in threads: thread.start()
 sys.stdin.read()
 done.set()
@@ -42,7 +42,12 @@ struct Dialler(Process);
 
 impl Dialler {
     fn start(pod: &Pod, to: SocketAddr) -> Result<Self> {
-        let mut process = pod.spawn(python(DIALLER, [to.ip().to_string(), to.port().to_string()]))?;
+        Self::with(4, pod, to)
+    }
+
+    fn with(threads: usize, pod: &Pod, to: SocketAddr) -> Result<Self> {
+        let words = [to.ip().to_string(), to.port().to_string(), threads.to_string()];
+        let mut process = pod.spawn(python(DIALLER, words))?;
         process.wait_line("connections", |line| line.starts_with("under way").then_some(()))?;
         Ok(Self(process))
     }
@@ -60,7 +65,11 @@ impl Dialler {
 
 /// Starts a second agent beside `first` and waits until the first has handed over.
 fn successor(stage: &Stage, first: &mut Agent) -> Result<Agent> {
-    let second = stage.node("a").agent().start()?;
+    successor_on("a", stage, first)
+}
+
+fn successor_on(node: &str, stage: &Stage, first: &mut Agent) -> Result<Agent> {
+    let second = stage.node(node).agent().start()?;
     first.wait_log("that it drains", |line| line.contains("draining").then_some(()))?;
     Ok(second)
 }
@@ -83,6 +92,25 @@ fn no_connection_fails_while_one_agent_takes_over_from_another() -> Result<()> {
         assert_eq!(failed, Vec::<Value>::new(), "{what}, beside {worked} that worked");
     }
     stage.captured(second, "by the second one")?;
+    Ok(())
+}
+
+/// The peers of an agent that ends keep their sessions with it until they hear of it, and open streams meanwhile.
+#[test]
+fn no_connection_fails_while_the_agent_at_its_other_end_is_replaced_again_and_again() -> Result<()> {
+    let stage = Stage::new()?;
+    let (_here, mut there) = stage.agents()?;
+    connects(&stage.client, stage.far.v4(7))?.context("a connection")?;
+    // With more than one there would hardly be a moment at which the agent carries nothing and may go.
+    let far = Dialler::with(1, &stage.client, stage.far.v4(7))?;
+    for _ in 0..5 {
+        let next = successor_on("b", &stage, &mut there)?;
+        assert_eq!(there.wait()?.code(), Some(0));
+        there = next;
+    }
+    let (worked, failed) = far.stop()?;
+    println!("{worked} worked, {} failed", failed.len());
+    assert_eq!(failed, Vec::<Value>::new(), "beside {worked} that worked");
     Ok(())
 }
 

@@ -29,6 +29,7 @@ use crate::{
     datapath::{memory, sockets::SocketMaker},
     flows::Recorder,
     identity::Credentials,
+    running::Tasks,
     state::Snapshot,
     traffic::{Counts, Moment, Random, Registry},
     tunnel::{self, Pool, PoolOptions, PoolStats, ServerOptions, TlsConfigs},
@@ -147,6 +148,8 @@ pub struct Worker {
     pub pool: Pool,
     /// Connections carried now.
     pub live: Rc<Live>,
+    /// Accepted sockets, from the moment they are.
+    pub(super) accepted: Rc<Tasks>,
     /// TLS configurations of sessions from other nodes.
     pub tls: TlsConfigs,
     /// Its own chance.
@@ -171,6 +174,7 @@ impl Worker {
             context,
             pool,
             live: Rc::default(),
+            accepted: Rc::default(),
             tls: TlsConfigs::default(),
             random: RefCell::new(Random::seeded(seed())),
             balancers: Balancers::default(),

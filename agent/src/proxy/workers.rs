@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     io,
     net::TcpListener,
+    pin::pin,
     rc::Rc,
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -34,6 +35,9 @@ use crate::{
 
 /// How often a worker adds what its pool did to the node's account, and frees what it has no use for.
 const PUBLISH: Duration = Duration::from_secs(1);
+
+/// How long a peer may take to answer a goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Commands that may wait for a worker.
 const QUEUE: usize = 4096;
@@ -191,8 +195,7 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
                 worker.context.counters.ended.fetch_add(ended as u64, std::sync::atomic::Ordering::Relaxed);
             }
             Some(Command::Drain(limit, done)) => {
-                tasks.abort_all();
-                let _ = done.send(drain(&worker, limit).await);
+                let _ = done.send(drain(&worker, tasks, limit).await);
                 return;
             }
             None => return,
@@ -200,11 +203,16 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
     }
 }
 
-async fn drain(worker: &Worker, limit: Duration) -> usize {
+async fn drain(worker: &Worker, mut accepting: JoinSet<()>, limit: Duration) -> usize {
     worker.stop();
-    worker.upstreams.drain();
-    worker.pool.drain();
-    if tokio::time::timeout(limit, worker.live.empty()).await.is_ok() {
+    let finished = async {
+        // Each takes what already waits for it, which nobody else could.
+        while accepting.join_next().await.is_some() {}
+        worker.upstreams.drain();
+        worker.pool.drain();
+        finished(worker).await;
+    };
+    if tokio::time::timeout(limit, finished).await.is_ok() {
         return 0;
     }
     let words = format!("the agent stopped and had waited {limit:?}");
@@ -213,6 +221,17 @@ async fn drain(worker: &Worker, limit: Duration) -> usize {
     // Each is told, resets both its ends and records that.
     let _ = tokio::time::timeout(Duration::from_secs(2), worker.live.empty()).await;
     ended
+}
+
+/// Waits until nothing is carried. A session from another node that carries nothing may have a stream on its way: its
+/// peer is told to open none, and has [`FAREWELL`] to say that it has heard it.
+async fn finished(worker: &Worker) {
+    loop {
+        worker.live.empty().await;
+        if tokio::time::timeout(FAREWELL, worker.accepted.ended()).await.is_ok() || worker.live.is_empty() {
+            return;
+        }
+    }
 }
 
 /// A pod, as one worker serves it.
@@ -249,8 +268,8 @@ impl Served {
     }
 }
 
-/// Accepts on one listener; each connection is a task on the pod's account, and outlives the listener. The runtime owns
-/// it: it ends with the worker at the latest.
+/// Accepts on one listener until the worker stops; each connection is a task on the pod's account, and outlives the
+/// listener. The runtime owns it: it ends with the worker at the latest.
 fn accept<F>(
     (worker, pod, share): (&Rc<Worker>, &Arc<LocalPod>, &Rc<Share>),
     listener: TcpListener,
@@ -268,16 +287,27 @@ where
                 return;
             }
         };
+        let mut stopping = pin!(worker.stopping());
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                // Nothing waits: what comes now would be reset when the listener is closed.
+                () = &mut stopping => return,
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     let peer = ClientAddr::new(peer);
-                    drop(share.spawn(serve(worker.clone(), pod.clone(), stream, peer)));
+                    let connection = serve(worker.clone(), pod.clone(), stream, peer);
+                    drop(share.spawn(worker.accepted.count(connection)));
                 }
                 Err(error) => {
                     // Out of descriptors or memory: wait for some to come back rather than spin.
                     tracing::warn!(pod = %pod.key, %error, "cannot accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                        () = &mut stopping => return,
+                    }
                 }
             }
         }

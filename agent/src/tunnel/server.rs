@@ -7,7 +7,7 @@ mod incoming;
 mod options;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     future::Future,
     io,
     pin::Pin,
@@ -22,7 +22,6 @@ use http::Request;
 use rustls::{CertificateError, Error, ServerConfig, server::UnbufferedServerConnection};
 use tokio::{
     net::TcpStream,
-    sync::Notify,
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -34,7 +33,7 @@ use super::{
     tls_stream::{Shared, TlsStream},
     verify::{WrongIdentity, identity_of},
 };
-use crate::{identity::Identity, turns};
+use crate::{identity::Identity, running::Tasks, turns};
 pub use incoming::Incoming;
 use incoming::Session;
 pub use options::ServerOptions;
@@ -69,14 +68,14 @@ where
         timeout_at(deadline, preface).await.map_err(late)?.map_err(|error| broken(&error))?;
     let wire = tls.wire();
     let session = Rc::new(Session { peer, tls: info, wire: wire.clone(), end: Rc::new(RefCell::new(None)) });
-    let handlers = Rc::new(Handlers::default());
+    let handlers = Rc::new(Tasks::default());
     let health = Health::new(wire.clone());
     let ping_pong = connection.ping_pong();
     let times = HealthOptions { interval: options.ping_interval, timeout: options.ping_timeout };
     let outcome = {
         let mut accept = |request, respond| {
             if let Some(incoming) = Incoming::new(request, respond, &session) {
-                handlers.spawn(handler(incoming));
+                drop(turns::spawn(handlers.count(handler(incoming))));
             }
         };
         tokio::select! {
@@ -97,44 +96,6 @@ where
     // Every stream has ended with its session; the handlers still have that to record.
     handlers.ended().await;
     outcome
-}
-
-/// The tasks of a session's streams. A count is all that is kept: a task's memory goes when it ends, which in a set
-/// it would not do before the set is looked at.
-#[derive(Default)]
-struct Handlers {
-    running: Cell<usize>,
-    none: Notify,
-}
-
-impl Handlers {
-    fn spawn(self: &Rc<Self>, handler: impl Future<Output = ()> + 'static) {
-        self.running.set(self.running.get() + 1);
-        let running = Running(self.clone());
-        drop(turns::spawn(async move {
-            let _running = running;
-            handler.await;
-        }));
-    }
-
-    async fn ended(&self) {
-        while self.running.get() > 0 {
-            self.none.notified().await;
-        }
-    }
-}
-
-/// One of them; it ends with its task, by whatever way.
-struct Running(Rc<Handlers>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let left = self.0.running.get() - 1;
-        self.0.running.set(left);
-        if left == 0 {
-            self.0.none.notify_one();
-        }
-    }
 }
 
 async fn handshake(

@@ -61,7 +61,7 @@ where
     let mut streams = FuturesUnordered::new();
     let mut ending = false;
     let mut taken = 0;
-    loop {
+    let served = loop {
         // Several streams first: what they have to say then leaves at once, and not in a write for each. Not all of
         // them: the next one on their way can begin meanwhile.
         let accepted = poll_fn(|cx| {
@@ -85,8 +85,8 @@ where
                     taken += 1;
                     streams.push(one(request, respond, app));
                 }
-                Some(Err(error)) => return broken(&error),
-                None => return Served::Clean,
+                Some(Err(error)) => break broken(&error),
+                None => break Served::Clean,
             },
             () = ends.wait(), if !ending => {
                 ending = true;
@@ -94,7 +94,11 @@ where
                 connection.graceful_shutdown();
             }
         }
-    }
+    };
+    // Without it those that are left learn that their client is gone, and come to their ends, and to their records.
+    drop(connection);
+    while streams.next().await.is_some() {}
+    served
 }
 
 fn broken(error: &h2::Error) -> Served {

@@ -36,6 +36,9 @@ async fn echo(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     if request.uri().path() == "/reset" {
         return respond.send_reset(Reason::REFUSED_STREAM);
     }
+    if request.uri().path() == "/never" {
+        return std::future::pending().await;
+    }
     let mut response = Response::new(());
     for (name, value) in request.headers() {
         response.headers_mut().insert(name, value.clone());
@@ -155,6 +158,25 @@ async fn a_stream_that_the_server_resets_does_not_touch_the_others() {
     })
     .await;
     assert!(done[0].starts_with("/reset 502 failed"), "{done:?}");
+}
+
+#[tokio::test]
+async fn requests_whose_client_goes_before_their_answers_are_recorded() {
+    let (_answers, done, _) = with(async |mut requests| {
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            requests = requests.ready().await.expect("ready");
+            // None is given up; the connection goes under all of them.
+            answers.push(requests.send_request(request("/never", "text/plain"), true).expect("sent"));
+        }
+        // The server has them when it has answered this one.
+        requests = requests.ready().await.expect("ready");
+        let (answer, _) = requests.send_request(request("/a", "text/plain"), true).expect("sent");
+        assert_eq!(answer.await.expect("an answer").status().as_u16(), 200);
+        answers
+    })
+    .await;
+    assert_eq!(done.iter().filter(|done| done.starts_with("/never ")).count(), 3, "{done:?}");
 }
 
 #[tokio::test]

@@ -50,6 +50,6 @@ pub use state::State;
 pub use topology::{Node, Topology};
 
 /// How long anything here waits for what must happen soon; far beyond what it takes on a busy machine.
-pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 /// The same for what a whole Kubernetes does.
-pub const CLUSTER_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+pub const CLUSTER_LIMIT: std::time::Duration = std::time::Duration::from_secs(180);

@@ -6,16 +6,7 @@
 mod incoming;
 mod options;
 
-use std::{
-    cell::RefCell,
-    future::Future,
-    io,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{cell::RefCell, future::Future, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use h2::{RecvStream, server::SendResponse};
 use http::Request;

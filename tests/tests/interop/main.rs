@@ -13,17 +13,15 @@ mod net_http;
 mod nginx;
 mod python;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use stage::Stage;
-use weir_tests::{Agent, Finished, Flow, LIMIT, Manifest, Pod, Process};
+use weir_tests::{Agent, Finished, Flow, Manifest, Pod, Process};
 
 /// Where servers listen, whatever they speak.
 pub(crate) const PORT: u16 = 8080;
-/// For programs that carry a lot: far beyond what they take.
-pub(crate) const LONG: Duration = LIMIT.saturating_mul(3);
 
 /// The stage with agents, a policy that denies `/denied/*`, and a Service in front of each of the two pods.
 pub(crate) struct World {
@@ -99,7 +97,7 @@ impl World {
 
     /// [`World::client`] that may end badly.
     pub(crate) fn finish<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<Finished> {
-        self.stage.client.spawn(words)?.finish_within(LONG)
+        self.stage.client.spawn(words)?.finish()
     }
 
     /// What was seen so far at a destination's node does not count from here on.

@@ -116,7 +116,7 @@ fn when_everything_fails_retries_add_less_than_a_fifth() -> Result<()> {
         "budget": {"percent": 15, "minPerSecond": 0},
     }});
     let mut shop = Shop::new(&[traffic("pay", retry)])?;
-    let asked = 600;
+    let asked = 200;
     let urls: Vec<String> =
         (0..asked).map(|n| format!("http://{}/storm/{n}?status=503", address("pay"))).collect();
     let words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}\n"].map(str::to_owned);

@@ -44,6 +44,7 @@ fn pod(n: u32) -> Pod {
         named_ports: BTreeMap::new(),
         probe_ports: vec![],
         settings: Default::default(),
+        sliced: false,
         key,
     }
 }

@@ -12,6 +12,7 @@ pub mod turns;
 pub mod identity;
 pub mod places;
 pub mod policy;
+pub mod slices;
 pub mod state;
 pub mod traffic;
 pub mod users;

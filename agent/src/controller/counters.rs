@@ -23,6 +23,9 @@ pub(super) struct Counters {
     pub(super) roots: Gauge,
     /// Statuses that were written, and that could not be, by kind.
     pub(super) written: Arc<Series<Counter>>,
+    slices: Gauge,
+    sliced_pods: Gauge,
+    slice_writes: Arc<Series<Counter>>,
     expiry: Gauge,
     requests: Arc<Series<Counter>>,
     microseconds: Counter,
@@ -36,6 +39,9 @@ impl Counters {
             authority_errors: metrics.counter(&catalogue::CA_ERRORS),
             roots: metrics.gauge(&catalogue::CA_ROOTS),
             written: metrics.counters(&catalogue::STATUS_WRITES),
+            slices: metrics.gauge(&catalogue::SLICES),
+            sliced_pods: metrics.gauge(&catalogue::SLICED_PODS),
+            slice_writes: metrics.counters(&catalogue::SLICE_WRITES),
             expiry: metrics.gauge(&catalogue::CA_EXPIRY),
             requests: metrics.counters(&catalogue::CA_REQUESTS),
             microseconds: metrics.counter(&catalogue::CA_MICROSECONDS),
@@ -52,6 +58,18 @@ impl Counters {
         };
         self.requests.with(&[word]).inc();
         self.microseconds.inc_by(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// How many slices there are to be, and how many pods are in them.
+    pub(super) fn sliced(&self, slices: usize, pods: usize) {
+        for (gauge, count) in [(&self.slices, slices), (&self.sliced_pods, pods)] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A slice was written, or could not be.
+    pub(super) fn slice_written(&self, well: bool) {
+        self.slice_writes.with(&[if well { "written" } else { "failed" }]).inc();
     }
 
     /// When what signs expires.

@@ -11,6 +11,7 @@ mod material;
 mod residents;
 mod rotation;
 mod server;
+mod slices;
 mod status;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use self::{
     authority::Authority, callers::Callers, counters::Counters, keeper::Keeper, lease::Lease,
-    residents::Residents, rotation::Times, server::Service, status::StatusWriter,
+    residents::Residents, rotation::Times, server::Service, slices::SliceWriter, status::StatusWriter,
 };
 use crate::{
     ca::Clock,
@@ -80,14 +81,23 @@ pub async fn run(args: ControllerArgs, stop: impl Future<Output = ()>) -> anyhow
 
     let writer = StatusWriter {
         client: client.clone(),
-        heard,
+        heard: heard.clone(),
         settings: Settings {
             trust_domain: args.trust_domain.clone(),
             root_namespace: args.namespace.as_str().into(),
         },
         counters: counters.clone(),
     };
-    parts.spawn(writer.run(leads));
+    parts.spawn(writer.run(leads.clone()));
+    let slices = SliceWriter {
+        client: client.clone(),
+        heard,
+        namespace: args.namespace.as_str().into(),
+        counters: counters.clone(),
+    };
+    if args.slices {
+        parts.spawn(slices.run(leads));
+    }
 
     let (residents, known, mut pods) = Residents::start(client.clone());
     let residents = Arc::new(residents);

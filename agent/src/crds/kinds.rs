@@ -1,6 +1,6 @@
 //! Weir's kinds as objects of the Kubernetes API: for definitions, and for whoever writes their status.
 //!
-//! Entry points: [`AccessPolicy`], [`RequestAuthentication`], [`TrafficPolicy`], [`Status`].
+//! Entry points: [`AccessPolicy`], [`RequestAuthentication`], [`TrafficPolicy`], [`WorkloadSlice`], [`Status`].
 //!
 //! Their `spec` is kept as it is served, and only its schema is that of the type that reads it. Were it that type itself,
 //! one object that it cannot read would fail the whole list in which it comes; so it is parsed one by one, and what is
@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{policy, policy::form::forms, traffic, users};
+use crate::{policy, policy::form::forms, slices, traffic, users};
 
 /// Who may talk to the workloads that it selects, and on what conditions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -72,6 +72,21 @@ pub struct RequestAuthenticationSpec(#[schemars(with = "users::RequestAuthentica
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 pub struct TrafficPolicySpec(#[schemars(with = "traffic::TrafficPolicySpec")] pub Value);
+
+/// Pods as every node has to know them, many in one object. Written by the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[kube(
+    group = "weir.dev",
+    version = "v1alpha1",
+    kind = "WorkloadSlice",
+    plural = "workloadslices",
+    doc = "WorkloadSlice says what all nodes have to know of some pods. The controller writes it; whatever else is written in it is overwritten.",
+    namespaced,
+    shortname = "wls",
+    printcolumn = r#"{"name":"Of","type":"string","description":"The namespace of its pods","jsonPath":".spec.namespace"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+pub struct WorkloadSliceSpec(#[schemars(with = "slices::WorkloadSliceSpec")] pub Value);
 
 /// What the controller found out about the object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

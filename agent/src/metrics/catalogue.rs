@@ -209,6 +209,9 @@ catalogue! {
     CA_ROOTS = Gauge "weir_ca_roots" &[], "Roots that are trusted; more than one while they are rotated";
     CONTROLLER_LEADS = Gauge "weir_controller_leads" &[], "1 for the controller that holds the lease and writes";
     CONTROLLER_PODS = Gauge "weir_controller_pods" &[], "Pods on nodes that the controller knows";
+    SLICES = Gauge "weir_controller_slices" &[], "WorkloadSlices that the controller keeps";
+    SLICED_PODS = Gauge "weir_controller_sliced_pods" &[], "Pods that are in them";
+    SLICE_WRITES = Counter "weir_controller_slice_writes_total" &["result"], "WorkloadSlices that the controller wrote: written, failed";
     STATUS_WRITES = Counter "weir_controller_status_writes_total" &["kind", "result"], "Statuses of objects that the controller wrote: written, failed";
     HTTP_REFUSED = Counter "weir_http_connections_refused_total" &["server"], "Connections to the agent's own servers that a bound or a peer check refused: admin, metrics";
     SERIES_REFUSED = Counter "weir_metrics_series_refused_total" &["metric"], "Updates of series for which a metric had no room";

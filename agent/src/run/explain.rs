@@ -177,6 +177,7 @@ mod tests {
             named_ports: Default::default(),
             probe_ports: vec![],
             settings: MeshSettings::parse(Carrier::Pod, &enabled).expect("good annotations"),
+            sliced: false,
         })
     }
 

@@ -31,7 +31,7 @@ use crate::{
     ca::{CertificateAuthority, LocalCa, RemoteCa, RemoteCaOptions, Trust},
     certs::{Certificates, CertificatesOptions},
     check,
-    cli::args::{AgentArgs, CaArg, CaRoots, ControllerArgs, SameNode, WhenDown},
+    cli::args::{AgentArgs, CaArg, CaRoots, ControllerArgs, PodsArg, SameNode, WhenDown},
     cni::{
         self,
         install::{Keeper, Wanted},
@@ -45,7 +45,7 @@ use crate::{
     proxy::{Context, Limits, ProxyCounters, ProxyOptions, Workers},
     source::{
         Source,
-        kube::{self, KubeSource},
+        kube::{self, KubeSource, Pods},
         yaml::YamlDirectory,
     },
     state::{Settings, State},
@@ -320,13 +320,20 @@ async fn open_ca(args: &AgentArgs) -> anyhow::Result<Arc<dyn CertificateAuthorit
     Ok(Arc::new(ca))
 }
 
+fn pods(args: &AgentArgs) -> Pods {
+    match args.pods {
+        PodsArg::All => Pods::All,
+        PodsArg::Slices => Pods::Sliced { node: args.node.as_str().into(), namespace: ROOT_NAMESPACE.into() },
+    }
+}
+
 /// The source, and a client of the API server if that is it.
 async fn open_source(args: &AgentArgs) -> anyhow::Result<(Source, Option<::kube::Client>)> {
     Ok(match &args.state {
         Some(directory) => (Source::Directory(YamlDirectory::open(directory).context("--state")?), None),
         None => {
             let (client, heard) = kube::client().await.context("--kube")?;
-            (Source::Kubernetes(KubeSource::start(client.clone(), heard)), Some(client))
+            (Source::Kubernetes(KubeSource::start(client.clone(), heard, pods(args))), Some(client))
         }
     })
 }

@@ -32,7 +32,8 @@ use crate::{
 const KNOWN: &str = "v1 Namespace, v1 Node, v1 Pod, v1 Service, discovery.k8s.io/v1 EndpointSlice, \
                      gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, \
                      gateway.networking.k8s.io/v1 ReferenceGrant, weir.dev/v1alpha1 AccessPolicy, \
-                     weir.dev/v1alpha1 RequestAuthentication, weir.dev/v1alpha1 TrafficPolicy, v1 List";
+                     weir.dev/v1alpha1 RequestAuthentication, weir.dev/v1alpha1 TrafficPolicy, \
+                     weir.dev/v1alpha1 WorkloadSlice, v1 List";
 
 /// One object of a file.
 #[derive(Clone, Debug)]
@@ -151,6 +152,7 @@ fn parse(
             convert::node(&key.name, &reading.typed::<core::Node>(&with_quantities(value))?)?.into()
         }
         Kind::Pod => convert::pod(key, &reading.typed::<core::Pod>(&with_quantities(value))?)?.into(),
+        Kind::WorkloadSlice => custom(value, |_, spec| convert::workload_slice(key, &spec))?.into(),
         Kind::Service => convert::service(key, &reading.typed::<core::Service>(value)?)?.into(),
         Kind::EndpointSlice => {
             convert::endpoint_slice(key, &reading.typed::<discovery::EndpointSlice>(value)?)?.into()
@@ -217,7 +219,9 @@ pub(super) fn api_versions(kind: Kind) -> &'static [&'static str] {
         Kind::EndpointSlice => &["discovery.k8s.io/v1"],
         Kind::HttpRoute | Kind::GrpcRoute => &["gateway.networking.k8s.io/v1"],
         Kind::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
-        Kind::AccessPolicy | Kind::RequestAuthentication | Kind::TrafficPolicy => &["weir.dev/v1alpha1"],
+        Kind::WorkloadSlice | Kind::AccessPolicy | Kind::RequestAuthentication | Kind::TrafficPolicy => {
+            &["weir.dev/v1alpha1"]
+        }
     }
 }
 

@@ -91,6 +91,27 @@ impl MeshSettings {
         (mended, faults)
     }
 
+    /// The annotations that say them.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        fn list<T: ToString>(items: &[T]) -> String {
+            items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+        let mesh = self.mesh.map(|mesh| if mesh { "enabled" } else { "disabled" }.to_owned());
+        let mtls = self.mtls.map(|mtls| match mtls {
+            Mtls::Permissive => "permissive".to_owned(),
+            Mtls::Strict => "strict".to_owned(),
+        });
+        let said = [
+            (MESH, mesh),
+            (MTLS, mtls),
+            (SKIP_OUTBOUND_PORTS, self.skip_outbound_ports.as_deref().map(list)),
+            (SKIP_INBOUND_PORTS, self.skip_inbound_ports.as_deref().map(list)),
+            (SKIP_OUTBOUND_CIDRS, self.skip_outbound_cidrs.as_deref().map(list)),
+            (NETNS, self.netns.as_ref().map(|path| path.display().to_string())),
+        ];
+        said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
     fn set(&mut self, carrier: Carrier, name: &str, value: &str) -> Result<(), String> {
         match name {
             MESH => self.mesh = Some(word(value, [("enabled", true), ("disabled", false)])?),

@@ -13,10 +13,11 @@ use std::{
 };
 
 use super::{
-    input::{Event, Kind, Namespace, Object, Pod},
+    input::{Event, Kind, Namespace, Object, Pod, WorkloadSlice},
     inputs::{Inputs, service_of},
     model::{NamespacedName, Node, ObjectKey},
     routes::{Route, RouteInputs, RouteKey, RouteKind},
+    slices::Slices,
     snapshot::{Conflict, Snapshot},
     stand_ins::StandIns,
 };
@@ -66,6 +67,7 @@ pub struct State {
     settings: Settings,
     inputs: Inputs,
     stand_ins: StandIns,
+    slices: Slices,
     routes: RouteInputs,
     /// The members of each Service that has any, and its inverse.
     members: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
@@ -94,6 +96,7 @@ impl State {
             settings,
             inputs: Inputs::default(),
             stand_ins: StandIns::default(),
+            slices: Slices::default(),
             routes: RouteInputs::default(),
             members: HashMap::new(),
             services_of: HashMap::new(),
@@ -175,6 +178,7 @@ impl State {
     pub(super) fn is_empty(&self) -> bool {
         self.inputs.is_empty()
             && self.stand_ins.is_empty()
+            && self.slices.is_empty()
             && self.routes.is_empty()
             && self.members.is_empty()
             && self.services_of.is_empty()
@@ -193,6 +197,7 @@ impl State {
                 let key = pod.key.clone();
                 self.put_pod(&key, Some(pod).filter(|pod| !pod.finished), marks);
             }
+            Object::WorkloadSlice(slice) => self.put_workload_slice(&slice.key.clone(), Some(slice), marks),
             Object::Service(service) => {
                 let key = service.key.clone();
                 let old = self.inputs.put_service(&key, Some(service.clone()));
@@ -230,6 +235,7 @@ impl State {
             Kind::Namespace => self.put_namespace(name, None, marks),
             Kind::Node => self.put_node(name, None, marks),
             Kind::Pod => self.put_pod(&key, None, marks),
+            Kind::WorkloadSlice => self.put_workload_slice(&key, None, marks),
             Kind::Service => {
                 if self.inputs.put_service(&key, None).is_some() {
                     marks.services.insert(key);
@@ -272,8 +278,23 @@ impl State {
     }
 
     fn put_pod(&mut self, key: &NamespacedName, new: Option<Arc<Pod>>, marks: &mut Marks) {
-        let new = self.stand_ins.resolve(key, new);
+        let new = self.stand_ins.resolve(key, new).or_else(|| self.slices.pod(key).cloned());
         self.replace_pod(key, new, marks);
+    }
+
+    fn put_workload_slice(
+        &mut self,
+        key: &NamespacedName,
+        new: Option<Arc<WorkloadSlice>>,
+        marks: &mut Marks,
+    ) {
+        for pod in self.slices.put(key, new) {
+            // One that was told itself is better known so.
+            if self.inputs.pod(&pod).is_none_or(|known| known.sliced) {
+                let said = self.slices.pod(&pod).cloned();
+                self.replace_pod(&pod, said, marks);
+            }
+        }
     }
 
     fn replace_pod(&mut self, key: &NamespacedName, new: Option<Arc<Pod>>, marks: &mut Marks) {

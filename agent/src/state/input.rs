@@ -46,6 +46,8 @@ pub enum Object {
     Node(Arc<Node>),
     /// v1 Pod.
     Pod(Arc<Pod>),
+    /// weir.dev/v1alpha1 WorkloadSlice.
+    WorkloadSlice(Arc<WorkloadSlice>),
     /// v1 Service.
     Service(Arc<ServiceSpec>),
     /// discovery.k8s.io/v1 EndpointSlice.
@@ -71,6 +73,8 @@ pub enum Kind {
     Node,
     /// v1 Pod.
     Pod,
+    /// weir.dev/v1alpha1 WorkloadSlice: pods of all nodes.
+    WorkloadSlice,
     /// v1 Service.
     Service,
     /// discovery.k8s.io/v1 EndpointSlice.
@@ -131,6 +135,19 @@ pub struct Pod {
     pub probe_ports: Vec<u16>,
     /// What its annotations ask.
     pub settings: MeshSettings,
+    /// Whether it is known from a WorkloadSlice: with what all nodes know of it, and no more.
+    pub sliced: bool,
+}
+
+/// Some of the pods of all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadSlice {
+    /// Its own namespace and name.
+    pub key: NamespacedName,
+    /// Whether all pods are in some slice.
+    pub complete: bool,
+    /// Its pods, each of them [`Pod::sliced`].
+    pub pods: Vec<Arc<Pod>>,
 }
 
 /// A Service.
@@ -201,6 +218,7 @@ impl Object {
             Object::Namespace(namespace) => ("".into(), namespace.name.clone()),
             Object::Node(node) => ("".into(), node.name.clone()),
             Object::Pod(pod) => (pod.key.namespace.clone(), pod.key.name.clone()),
+            Object::WorkloadSlice(slice) => (slice.key.namespace.clone(), slice.key.name.clone()),
             Object::Service(service) => (service.key.namespace.clone(), service.key.name.clone()),
             Object::EndpointSlice(slice) => (slice.key.namespace.clone(), slice.key.name.clone()),
             Object::Route(route) => (route.key().name.namespace.clone(), route.key().name.name.clone()),
@@ -224,6 +242,7 @@ impl Object {
             Object::Namespace(_) => Kind::Namespace,
             Object::Node(_) => Kind::Node,
             Object::Pod(_) => Kind::Pod,
+            Object::WorkloadSlice(_) => Kind::WorkloadSlice,
             Object::Service(_) => Kind::Service,
             Object::EndpointSlice(_) => Kind::EndpointSlice,
             Object::Route(route) => match route.key().kind {
@@ -248,16 +267,17 @@ macro_rules! object_of {
     )*};
 }
 
-object_of!(Namespace: Namespace, Node: Node, Pod: Pod, Service: ServiceSpec, EndpointSlice: EndpointSlice,
+object_of!(Namespace: Namespace, Node: Node, Pod: Pod, WorkloadSlice: WorkloadSlice, Service: ServiceSpec, EndpointSlice: EndpointSlice,
     Route: Route, ReferenceGrant: ReferenceGrant, AccessPolicy: Policy,
     RequestAuthentication: RequestAuthentication, TrafficPolicy: TrafficPolicy);
 
 impl Kind {
     /// Every kind, in the order in which people think of them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Namespace,
         Kind::Node,
         Kind::Pod,
+        Kind::WorkloadSlice,
         Kind::Service,
         Kind::EndpointSlice,
         Kind::HttpRoute,
@@ -274,6 +294,7 @@ impl Kind {
             Kind::Namespace => "Namespace",
             Kind::Node => "Node",
             Kind::Pod => "Pod",
+            Kind::WorkloadSlice => "WorkloadSlice",
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::HttpRoute => "HTTPRoute",

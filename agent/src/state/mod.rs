@@ -13,6 +13,7 @@ mod layer7;
 pub mod model;
 pub mod routes;
 mod services;
+mod slices;
 mod snapshot;
 mod stand_ins;
 mod workloads;

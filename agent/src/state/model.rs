@@ -30,6 +30,9 @@ impl std::fmt::Display for NamespacedName {
     }
 }
 
+/// What may own a pod: the words of the HBONE baggage, and of DaemonSets.
+pub const OWNER_KINDS: [&str; 6] = ["deployment", "statefulset", "daemonset", "job", "cronjob", "pod"];
+
 /// What plaintext a workload takes: annotation `weir.dev/mtls`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

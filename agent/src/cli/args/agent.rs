@@ -32,6 +32,9 @@ pub struct AgentArgs {
     /// Ask the Kubernetes API for the cluster's objects, as this pod's service account or as KUBECONFIG says
     #[arg(long, env = "WEIR_KUBE")]
     pub kube: bool,
+    /// How pods are known that are on other nodes: each is watched, or what the controller says of them in WorkloadSlices
+    #[arg(long, env = "WEIR_PODS", value_name = "HOW", default_value = "all", requires = "kube")]
+    pub pods: PodsArg,
     /// The DaemonSet that runs this agent: what the agent has put on the node goes when that is gone, and an agent that
     /// was taken over from waits to be stopped, so that nobody starts it anew
     #[arg(long, env = "WEIR_DAEMONSET", value_name = "NAMESPACE/NAME", requires = "kube",
@@ -182,6 +185,15 @@ pub enum SameNode {
     Direct,
     /// Over mutual TLS, as between nodes.
     Tunnel,
+}
+
+/// `--pods`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PodsArg {
+    /// Every Pod of the cluster is watched.
+    All,
+    /// Those of this node are; for the others there are WorkloadSlices, which a controller writes.
+    Slices,
 }
 
 /// `--when-down`.

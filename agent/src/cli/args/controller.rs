@@ -18,6 +18,9 @@ pub struct ControllerArgs {
     /// The namespace of the objects that the controller keeps
     #[arg(long, env = "WEIR_NAMESPACE", value_name = "NS", default_value = "weir-system")]
     pub namespace: String,
+    /// Write WorkloadSlices, for agents with --pods slices
+    #[arg(long, env = "WEIR_SLICES")]
+    pub slices: bool,
     /// Address of the certificate authority
     #[arg(long, env = "WEIR_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:15012")]
     pub listen: SocketAddr,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
-    agent::{AgentArgs, CaArg, CaRoots, LogFormat, SameNode, WhenDown},
+    agent::{AgentArgs, CaArg, CaRoots, LogFormat, PodsArg, SameNode, WhenDown},
     client::{ClusterArgs, Destination, ExplainArgs, FlowsArgs, NodeStatusArgs, StatusArgs},
     cni::CniArgs,
     controller::{ControllerArgs, ServiceAccount},

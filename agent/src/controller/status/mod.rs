@@ -32,7 +32,7 @@ use super::counters::Counters;
 use crate::{
     policy::FieldError,
     source::{
-        kube::{Heard, KubeSource, resource},
+        kube::{Heard, KubeSource, Pods, resource},
         object,
     },
     state::{Kind, Settings, Snapshot, State, model::NamespacedName, routes::RouteKind},
@@ -82,7 +82,7 @@ struct Objects {
 impl StatusWriter {
     /// Writes for as long as it runs and the lease is held.
     pub(super) async fn run(self, mut leads: watch::Receiver<bool>) {
-        let mut source = KubeSource::start_with(self.client.clone(), self.heard.clone(), &KNOWN);
+        let mut source = KubeSource::start_with(self.client.clone(), self.heard.clone(), &KNOWN, Pods::All);
         let (sender, mut told) = mpsc::channel(TOLD);
         let mut watches = JoinSet::new();
         for kind in WRITTEN {

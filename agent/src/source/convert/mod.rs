@@ -15,10 +15,12 @@ pub use pod::pod;
 
 use crate::{
     policy::FieldError,
+    slices::WorkloadSliceSpec,
+    source::fields::typed_as_served,
     state::{
         annotations::{Carrier, MeshSettings},
-        input::Namespace,
-        model::Node,
+        input::{Namespace, WorkloadSlice},
+        model::{NamespacedName, Node},
     },
 };
 
@@ -52,6 +54,18 @@ pub fn node(name: &str, object: &core::Node) -> Result<Node, Vec<FieldError>> {
     let region = label("topology.kubernetes.io/region");
     let zone = label("topology.kubernetes.io/zone");
     faults.or(Node { name: name.into(), addresses, region, zone })
+}
+
+/// Trims a WorkloadSlice.
+///
+/// # Errors
+/// Every field that is not what it should be.
+pub fn workload_slice(
+    key: NamespacedName,
+    spec: &serde_json::Value,
+) -> Result<WorkloadSlice, Vec<FieldError>> {
+    let spec: WorkloadSliceSpec = typed_as_served("spec", spec)?;
+    Ok(WorkloadSlice { key, complete: spec.complete == Some(true), pods: spec.pods()? })
 }
 
 fn annotations(metadata: &ObjectMeta) -> &BTreeMap<String, String> {

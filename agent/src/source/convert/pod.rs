@@ -64,6 +64,7 @@ pub fn pod(key: NamespacedName, object: &Object) -> Result<Pod, Vec<FieldError>>
         named_ports: named_ports(spec, &mut faults),
         probe_ports: probe_ports(spec),
         settings,
+        sliced: false,
         key,
     };
     faults.or(pod)

@@ -28,7 +28,7 @@ use tower::util::MapResponseLayer;
 
 use self::{
     store::{Store, Told},
-    watch::Watch,
+    watch::{Scope, Watch},
 };
 use super::Scan;
 use crate::state::{Event, Kind};
@@ -37,6 +37,20 @@ use crate::state::{Event, Kind};
 const TOLD: usize = 4096;
 /// Taken in at once.
 const AT_ONCE: usize = 16 * 1024;
+/// What there is to watch where every Pod is: all kinds but WorkloadSlices.
+const PLAIN: [Kind; 11] = [
+    Kind::Namespace,
+    Kind::Node,
+    Kind::Pod,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::HttpRoute,
+    Kind::GrpcRoute,
+    Kind::ReferenceGrant,
+    Kind::AccessPolicy,
+    Kind::RequestAuthentication,
+    Kind::TrafficPolicy,
+];
 /// An API server sends something to each watch at least once a minute.
 const SILENCE: Duration = Duration::from_secs(120);
 /// Until somebody who waits for the API server is told so again.
@@ -150,10 +164,48 @@ impl Status {
     }
 }
 
+/// How pods are known.
+#[derive(Clone, Debug)]
+pub enum Pods {
+    /// Every Pod is watched.
+    All,
+    /// The same, beside the WorkloadSlices that are made of them.
+    Written {
+        /// The namespace of the WorkloadSlices.
+        namespace: Arc<str>,
+    },
+    /// Those of one node are; of others there is what WorkloadSlices say.
+    Sliced {
+        /// The node.
+        node: Arc<str>,
+        /// The namespace of the WorkloadSlices.
+        namespace: Arc<str>,
+    },
+}
+
+impl Pods {
+    fn scope(&self, kind: Kind) -> Scope {
+        match (self, kind) {
+            (Self::Sliced { node, .. }, Kind::Pod) => {
+                Scope { fields: Some(format!("spec.nodeName={node}")), ..Scope::default() }
+            }
+            (Self::Sliced { node, namespace }, Kind::WorkloadSlice) => {
+                Scope { namespace: Some(namespace.clone()), except: Some(node.clone()), ..Scope::default() }
+            }
+            (Self::Written { namespace }, Kind::WorkloadSlice) => {
+                Scope { namespace: Some(namespace.clone()), ..Scope::default() }
+            }
+            _ => Scope::default(),
+        }
+    }
+}
+
 /// The objects of an API server.
 #[derive(Debug)]
 pub struct KubeSource {
     kinds: &'static [Kind],
+    /// Whether it is from slices that all pods have to be known.
+    sliced: bool,
     store: Store,
     told: Receiver<(Kind, Told)>,
     /// What was waited for and not yet taken in.
@@ -167,15 +219,19 @@ pub struct KubeSource {
 
 impl KubeSource {
     /// Begins to watch. Runs in a tokio runtime.
-    pub fn start(client: Client, heard: Heard) -> Self {
-        Self::start_with(client, heard, &Kind::ALL)
+    pub fn start(client: Client, heard: Heard, pods: Pods) -> Self {
+        match pods {
+            Pods::All => Self::start_with(client, heard, &PLAIN, pods),
+            Pods::Written { .. } | Pods::Sliced { .. } => Self::start_with(client, heard, &Kind::ALL, pods),
+        }
     }
 
     /// The same for some kinds only.
-    pub fn start_with(client: Client, heard: Heard, kinds: &'static [Kind]) -> Self {
+    pub fn start_with(client: Client, heard: Heard, kinds: &'static [Kind], pods: Pods) -> Self {
         let (sender, told) = channel(TOLD);
         let of_kinds = kinds.iter().map(|kind| (*kind, OfKind::default())).collect();
         let status = Arc::new(Status { heard, kinds: of_kinds });
+        let sliced = matches!(pods, Pods::Sliced { .. });
         let mut watches = JoinSet::new();
         let of_watches = status.clone();
         watches.spawn(async move {
@@ -183,13 +239,15 @@ impl KubeSource {
             let mut all = JoinSet::new();
             for kind in kinds.iter().copied() {
                 let (client, told, status) = (client.clone(), sender.clone(), of_watches.clone());
-                all.spawn(Watch { kind, client, streams, fields: None, told, status }.run());
+                let scope = pods.scope(kind);
+                all.spawn(Watch { kind, client, streams, scope, told, status }.run());
             }
             drop(sender);
             all.join_all().await;
         });
         Self {
             kinds,
+            sliced,
             store: Store::default(),
             told,
             next: None,
@@ -207,7 +265,7 @@ impl KubeSource {
     /// Waits until all there is was told, and takes it in. Dropping the future loses nothing.
     pub async fn first(&mut self) -> Scan {
         loop {
-            let missing = self.store.missing(self.kinds);
+            let missing = self.store.missing(self.kinds, self.sliced);
             if missing.is_empty() {
                 return self.scan();
             }

@@ -129,6 +129,7 @@ pub(super) fn resources(kind: Kind) -> Vec<ApiResource> {
         Kind::Namespace => "namespaces",
         Kind::Node => "nodes",
         Kind::Pod => "pods",
+        Kind::WorkloadSlice => "workloadslices",
         Kind::Service => "services",
         Kind::EndpointSlice => "endpointslices",
         Kind::HttpRoute => "httproutes",

@@ -68,16 +68,19 @@ impl Store {
         }
     }
 
-    /// Those of `kinds` of which not all was told yet.
-    pub(super) fn missing(&self, kinds: &[Kind]) -> Vec<Kind> {
-        let complete = |kind: &Kind| self.0.get(kind).is_some_and(|kept| kept.complete);
+    /// Those of `kinds` of which not all was told yet. Where pods are known from slices, these have to say that they are all.
+    pub(super) fn missing(&self, kinds: &[Kind], sliced: bool) -> Vec<Kind> {
+        let complete = |kind: &Kind| {
+            let kept = self.0.get(kind).filter(|kept| kept.complete);
+            kept.is_some_and(|kept| !sliced || *kind != Kind::WorkloadSlice || kept.has_all_pods())
+        };
         kinds.iter().copied().filter(|kind| !complete(kind)).collect()
     }
 
     /// Whether a pod, or what could enrol it, is there and cannot be read.
     pub(super) fn hides_pods(&self) -> bool {
         let hides = |kind: &Kind| self.0.get(kind).is_some_and(|kept| !kept.unread.is_empty());
-        [Kind::Pod, Kind::Namespace].iter().any(hides)
+        [Kind::Pod, Kind::WorkloadSlice, Kind::Namespace].iter().any(hides)
     }
 
     /// How many objects of each kind are in force.
@@ -99,6 +102,12 @@ impl Store {
 }
 
 impl Kept {
+    /// Whether some WorkloadSlice says that all pods are in slices.
+    fn has_all_pods(&self) -> bool {
+        let complete = |object: &Object| matches!(object, Object::WorkloadSlice(slice) if slice.complete);
+        self.in_force.values().any(complete)
+    }
+
     fn is(
         &mut self,
         key: ObjectKey,
@@ -244,11 +253,11 @@ mod tests {
     fn what_has_not_been_told_whole_is_missing() {
         let mut store = Store::default();
         let kinds = [Kind::Node, Kind::Pod];
-        assert_eq!(store.missing(&kinds), kinds);
+        assert_eq!(store.missing(&kinds, false), kinds);
         tell(&mut store, [Told::Listing, node("a", "10.0.0.1")]);
-        assert_eq!(store.missing(&kinds), kinds);
+        assert_eq!(store.missing(&kinds, false), kinds);
         tell(&mut store, [Told::Listed, Told::Listing]);
-        assert_eq!(store.missing(&kinds), [Kind::Pod]);
+        assert_eq!(store.missing(&kinds, false), [Kind::Pod]);
     }
 
     #[test]
@@ -256,7 +265,7 @@ mod tests {
         let mut store = Store::default();
         listed(&mut store, &[("a", "10.0.0.1")]);
         assert_eq!(tell(&mut store, [Told::Absent]), ["-a"]);
-        assert_eq!(store.missing(&[Kind::Node]), []);
+        assert_eq!(store.missing(&[Kind::Node], false), []);
     }
 
     #[test]

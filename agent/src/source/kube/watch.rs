@@ -23,7 +23,7 @@ use super::{
     raw::{Raw, resources},
     store::Told,
 };
-use crate::state::Kind;
+use crate::state::{Kind, Object};
 
 /// How long the API server may keep one request open; each takes a little less, so that not all are renewed at once.
 const OPEN: u32 = 290;
@@ -32,14 +32,24 @@ const ABSENT: Duration = Duration::from_secs(10);
 /// For how long a kind that was there must be away until its objects are: an API server that starts may not know it yet.
 const DOUBT: Duration = Duration::from_secs(60);
 
+/// Which objects of a kind are wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope {
+    /// Those of one namespace.
+    pub(super) namespace: Option<Arc<str>>,
+    /// Those that match, in the words of a field selector.
+    pub(super) fields: Option<String>,
+    /// Of a WorkloadSlice, the pods that are not on this node: they are watched themselves.
+    pub(super) except: Option<Arc<str>>,
+}
+
 /// Watches one kind.
 pub(super) struct Watch {
     pub(super) kind: Kind,
     pub(super) client: Client,
     /// Whether the API server can tell all there is as the beginning of a watch.
     pub(super) streams: bool,
-    /// Only those that match, in the words of a field selector.
-    pub(super) fields: Option<String>,
+    pub(super) scope: Scope,
     pub(super) told: Sender<(Kind, Told)>,
     pub(super) status: Arc<Status>,
 }
@@ -75,7 +85,9 @@ impl Watch {
                     if !unknown.is_multiple_of(versions.len()) {
                         continue;
                     }
-                    if away.is_none_or(|since| since.elapsed() >= DOUBT)
+                    // Without slices nobody knows which pods there are, and that there are none is not true.
+                    if self.kind != Kind::WorkloadSlice
+                        && away.is_none_or(|since| since.elapsed() >= DOUBT)
                         && self.told.send((self.kind, Told::Absent)).await.is_err()
                     {
                         return;
@@ -87,9 +99,12 @@ impl Watch {
     }
 
     async fn watch(&self, resource: &ApiResource, known: &mut bool) -> Ended {
-        let api: Api<Raw> = Api::all_with(self.client.clone(), resource);
+        let api: Api<Raw> = match &self.scope.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        };
         let mut config = watcher::Config::default().timeout(OPEN - fastrand::u32(0..OPEN / 4));
-        config.field_selector.clone_from(&self.fields);
+        config.field_selector.clone_from(&self.scope.fields);
         if self.streams {
             config = config.streaming_lists();
         }
@@ -129,7 +144,12 @@ impl Watch {
                 Told::Listing
             }
             Event::Apply(object) | Event::InitApply(object) => {
-                Told::Is(object.key(self.kind), object.read(self.kind, &resource.api_version))
+                let (key, (mut read, faults)) =
+                    (object.key(self.kind), object.read(self.kind, &resource.api_version));
+                if let (Ok(Object::WorkloadSlice(slice)), Some(node)) = (&mut read, &self.scope.except) {
+                    Arc::make_mut(slice).pods.retain(|pod| pod.node != *node);
+                }
+                Told::Is(key, (read, faults))
             }
             Event::Delete(object) => Told::Gone(object.key(self.kind)),
             Event::InitDone => Told::Listed,

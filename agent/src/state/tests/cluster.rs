@@ -45,6 +45,7 @@ pub(super) fn pod(key: &str, addresses: &[&str]) -> Pod {
         named_ports: BTreeMap::new(),
         probe_ports: vec![],
         settings: MeshSettings::default(),
+        sliced: false,
         key,
     }
 }

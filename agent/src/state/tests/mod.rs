@@ -5,6 +5,7 @@ mod convergence;
 mod layer7;
 mod scale;
 mod services;
+mod slices;
 mod traffic;
 mod users;
 mod workloads;

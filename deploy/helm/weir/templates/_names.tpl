@@ -20,6 +20,14 @@ local:{{ .Values.ca.hostPath }}
 {{- end -}}
 {{- end }}
 
+{{- define "weir.pods" -}}
+{{- $pods := .Values.agent.pods | default (ternary "slices" "all" (eq .Values.ca.provider "controller")) -}}
+{{- if and (eq $pods "slices") (ne .Values.ca.provider "controller") }}
+{{- fail "agent.pods: slices needs the controller, which writes them: ca.provider is not controller" }}
+{{- end }}
+{{- $pods }}
+{{- end }}
+
 {{- define "weir.is-in-its-namespace" -}}
 {{- if ne .Release.Namespace "weir-system" }}
 {{- fail "Weir's namespace is weir-system, where policies are for the whole mesh: helm install --namespace weir-system" }}

@@ -22,7 +22,7 @@ use kube::{Client, client::ClientBuilder, core::ApiResource};
 use tokio::{
     sync::mpsc::{Receiver, channel},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{interval_at, sleep},
 };
 use tower::util::MapResponseLayer;
 
@@ -264,16 +264,20 @@ impl KubeSource {
 
     /// Waits until all there is was told, and takes it in. Dropping the future loses nothing.
     pub async fn first(&mut self) -> Scan {
+        // What comes again and again of some kinds is not what is waited for.
+        let mut said = interval_at(tokio::time::Instant::now() + WAITING, WAITING);
         loop {
             let missing = self.store.missing(self.kinds, self.sliced);
             if missing.is_empty() {
                 return self.scan();
             }
-            if timeout(WAITING, self.changed()).await.is_err() {
-                let kinds: Vec<&str> = missing.iter().map(|kind| kind.word()).collect();
-                tracing::warn!(kinds = kinds.join(", "), "waiting for the API server");
+            tokio::select! {
+                () = self.changed() => self.drain(),
+                _ = said.tick() => {
+                    let kinds: Vec<&str> = missing.iter().map(|kind| kind.word()).collect();
+                    tracing::warn!(kinds = kinds.join(", "), "waiting for the API server");
+                }
             }
-            self.drain();
         }
     }
 

@@ -225,7 +225,7 @@ impl ApiServer {
     /// Applies the definitions of Weir's kinds, and waits until there are such objects.
     pub fn define(&self) -> Result<()> {
         self.deploy("crds")?;
-        let kinds = ["accesspolicies", "requestauthentications", "trafficpolicies"];
+        let kinds = ["accesspolicies", "requestauthentications", "trafficpolicies", "workloadslices"];
         let names = kinds.map(|kind| format!("crd/{kind}.weir.dev"));
         let wait = ["wait", "--for=condition=Established", "--timeout=60s"].map(str::to_owned);
         self.kubectl(wait.into_iter().chain(names)).map(drop)
@@ -259,6 +259,11 @@ impl ApiServer {
     pub(crate) fn keep(self) {
         std::mem::forget(self.server);
         std::mem::forget(self.etcd);
+    }
+
+    /// The server's process id.
+    pub fn id(&self) -> u32 {
+        self.server.id()
     }
 
     /// Ends the server; what it knew stays.

@@ -67,6 +67,11 @@ impl Controller {
         Ok(metrics::sum(&self.http("/metrics")?, name, labels))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.process.log()

@@ -101,7 +101,7 @@ impl Process {
     }
 
     /// [`Process::wait_line`] for what takes its time.
-    pub(crate) fn wait_line_within<T>(
+    pub fn wait_line_within<T>(
         &mut self,
         limit: Duration,
         what: &str,

@@ -12,6 +12,7 @@ mod http;
 mod load;
 mod machine;
 mod policy;
+mod scale;
 mod table;
 mod world;
 
@@ -55,6 +56,8 @@ enum Part {
     Tcp,
     /// Requests, beside a pair of Envoys.
     Http,
+    /// A large cluster: its API server, controller and agents. Not in docs/benchmarks.md but in docs/scale.md.
+    Scale,
 }
 
 /// Until memory at rest is looked at.
@@ -104,6 +107,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let checkout = Checkout::find()?;
     build(&checkout)?;
+    if options.only == Some(Part::Scale) {
+        return scale(&checkout, options.quick);
+    }
     let (tcp, http) = (options.only != Some(Part::Http), options.only != Some(Part::Tcp));
     if tcp {
         policy::build(&checkout)?;
@@ -160,6 +166,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         missed if options.strict => bail!("{missed} goals were missed"),
         missed => println!("{missed} goals were missed"),
     }
+    Ok(())
+}
+
+fn scale(checkout: &Checkout, quick: bool) -> Result<()> {
+    let fleet = scale::build(checkout)?;
+    take_programs_from(&checkout.program(true, "weir").with_file_name(""));
+    let machine = machine::Machine::look()?;
+    let tables = scale::measure(fleet, quick)?;
+    let machine::Machine { processor, cores, kernel, date, busy, .. } = machine;
+    println!(
+        "{cores} cores ({processor}), Linux {kernel}, {date}; the load average before was {busy:.1}\n\n{tables}"
+    );
     Ok(())
 }
 

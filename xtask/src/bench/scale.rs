@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_tests::{Agent, ApiServer, Controller, Manifest, Process, Topology, eventually_within};
 
 use super::cost::{cpu, peak, resident};
-use crate::{checkout::Checkout, command};
+use crate::{build, checkout::Checkout, command, packages};
 
 /// The longest that anything here takes.
 const LONG: Duration = Duration::from_secs(900);
@@ -31,8 +31,9 @@ struct Size {
     changes: usize,
 }
 
-/// Compiles the program, and says where it is.
+/// Compiles the program, and Weir beside it, and says where the program is.
 pub(super) fn build(checkout: &Checkout) -> Result<PathBuf> {
+    build::object(checkout, packages::FOR_BENCH)?;
     let mut cargo = command::cargo("bench");
     cargo.current_dir(&checkout.root).args(["-p", "weir-agent", "--bench", "fleet", "--no-run"]);
     let printed = command::output(cargo.args(["--message-format", "json"]))?;

@@ -106,10 +106,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("client and server need a core each");
     }
     let checkout = Checkout::find()?;
-    build(&checkout)?;
     if options.only == Some(Part::Scale) {
         return scale(&checkout, options.quick);
     }
+    build(&checkout)?;
     let (tcp, http) = (options.only != Some(Part::Http), options.only != Some(Part::Tcp));
     if tcp {
         policy::build(&checkout)?;

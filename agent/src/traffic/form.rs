@@ -32,7 +32,7 @@ pub(super) const OF_OUTLIER: &[(&str, &str)] = &[(
 pub(super) const OF_BALANCER: &[(&str, &str)] = &[
     (
         "self.type != 'consistentHash' || has(self.hash)",
-        "hash: consistentHash needs it: {\"on\": source}, or {\"on\": header, name: x-user}",
+        "hash: consistentHash needs it: {by: source}, or {by: header, name: x-user}",
     ),
     ("self.type == 'consistentHash' || !has(self.hash)", "hash: only type consistentHash looks at it"),
     (
@@ -41,8 +41,8 @@ pub(super) const OF_BALANCER: &[(&str, &str)] = &[
     ),
 ];
 pub(super) const OF_HASH: &[(&str, &str)] = &[
-    ("self.on != 'source' || !has(self.name)", "name: only {\"on\": header} has a name"),
-    ("self.on != 'header' || has(self.name)", "name: a header has a name, like x-user"),
+    ("self.by != 'source' || !has(self.name)", "name: only {by: header} has a name"),
+    ("self.by != 'header' || has(self.name)", "name: a header has a name, like x-user"),
 ];
 pub(super) const PREFERENCE: (&str, &str) = (
     "self == ['node'] || self == ['zone'] || self == ['node', 'zone']",
@@ -52,7 +52,7 @@ pub(super) const LIMITS: (&str, &str) =
     ("self.all(a, self.exists_one(b, a.by == b.by))", "by: there is another limit by the same");
 
 forms! {
-    /// One of `retry.on`.
+    /// One of `retry.retryOn`.
     Condition: json!({
         "x-kubernetes-int-or-string": true, "minimum": 400, "maximum": 599,
         "pattern": "^(connect|refused|reset|timeout|5xx|[45][0-9]{2})$",

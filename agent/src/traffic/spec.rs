@@ -157,7 +157,7 @@ pub struct HashSpec {
     /// header: the value of the header name. source: the address of the pod that sends.
     #[serde(deserialize_with = "present")]
     #[schemars(required)]
-    pub on: Option<HashOnSpec>,
+    pub by: Option<HashBySpec>,
     /// Name of the header.
     #[serde(deserialize_with = "present")]
     #[schemars(with = "Option<form::HashHeader>")]
@@ -167,7 +167,7 @@ pub struct HashSpec {
 /// What is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum HashOnSpec {
+pub enum HashBySpec {
     /// The value of the header `name`.
     Header,
     /// Who sends: the address of the pod.

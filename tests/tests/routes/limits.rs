@@ -112,7 +112,7 @@ fn an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() -> Result<()> {
 #[test]
 fn when_everything_fails_retries_add_less_than_a_fifth() -> Result<()> {
     let retry = json!({"retry": {
-        "attempts": 3, "on": ["503"], "backoff": {"base": "1ms", "max": "1ms"},
+        "attempts": 3, "retryOn": ["503"], "backoff": {"base": "1ms", "max": "1ms"},
         "budget": {"percent": 15, "minPerSecond": 0},
     }});
     let mut shop = Shop::new(&[traffic("pay", retry)])?;

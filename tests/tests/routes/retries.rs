@@ -9,7 +9,7 @@ use super::{Shop, route, to, traffic};
 fn a_failing_endpoint_is_hidden_by_a_retry_at_another_one() -> Result<()> {
     let mut shop = Shop::new(&[traffic(
         "pay",
-        json!({"retry": {"attempts": 2, "on": ["503", "reset"], "budget": {"percent": 100, "minPerSecond": 1000}}}),
+        json!({"retry": {"attempts": 2, "retryOn": ["503", "reset"], "budget": {"percent": 100, "minPerSecond": 1000}}}),
     )])?;
     for n in 0..20 {
         // Each server fails the first time that it sees the id, so an answer takes a try at each of them, and one more.
@@ -27,8 +27,10 @@ fn a_failing_endpoint_is_hidden_by_a_retry_at_another_one() -> Result<()> {
 
 #[test]
 fn what_is_not_safe_to_repeat_is_not_and_a_body_is_sent_again_only_where_it_was_kept() -> Result<()> {
-    let retry = json!({"retry": {"attempts": 3, "on": ["503"], "methods": ["POST"], "maxBodyBytes": 1000}});
-    let shop = Shop::new(&[traffic("pay", retry), traffic("pay-v1", json!({"retry": {"on": ["503"]}}))])?;
+    let retry =
+        json!({"retry": {"attempts": 3, "retryOn": ["503"], "methods": ["POST"], "maxBodyBytes": 1000}});
+    let shop =
+        Shop::new(&[traffic("pay", retry), traffic("pay-v1", json!({"retry": {"retryOn": ["503"]}}))])?;
     let answer = shop.ask("/small?id=small&fail=1", &["-d", &"x".repeat(999)])?;
     assert_eq!((answer.status, &answer.said["body"]), (200, &json!(999)), "{}", answer.text);
     let answer = shop.ask("/large?id=large&fail=1", &["-d", &"x".repeat(1001)])?;

@@ -67,7 +67,7 @@ pub(super) fn retry(stage: &mut Stage<'_>) -> Result<()> {
     })?;
     let before = stage.run(&web, &ask)?.success()?;
     ensure!(before.contains(" 503"), "the broken pod was not asked: {before}");
-    let retry = json!({"retry": {"attempts": 2, "on": ["503"], "budget": {"percent": 100}}});
+    let retry = json!({"retry": {"attempts": 2, "retryOn": ["503"], "budget": {"percent": 100}}});
     let all = |text: &str| text.lines().count() == 20 && text.lines().all(|line| line == "200");
     stage.put(&policy(retry), || Ok(all(&stage.peek(&web, &statuses)?)))?;
     let after = stage.run(&web, &ask)?.success()?;

@@ -12,7 +12,7 @@ use super::super::{
         Percent, Rate, RateLimits, Retry, SuccessRate, Traffic,
     },
     spec::{
-        BackoffSpec, BalancerKind, BudgetSpec, CircuitBreakerSpec, FaultSpec, HashOnSpec, HashSpec, LimitBy,
+        BackoffSpec, BalancerKind, BudgetSpec, CircuitBreakerSpec, FaultSpec, HashBySpec, HashSpec, LimitBy,
         LoadBalancerSpec, LocalitySpec, LocalityWord, OutlierSpec, RateLimitSpec, RetrySpec, SuccessRateSpec,
         TrafficPolicySpec,
     },
@@ -57,7 +57,7 @@ pub(super) fn traffic(path: &FieldPath, spec: &TrafficPolicySpec, faults: &mut F
 fn retry(path: &FieldPath, spec: &RetrySpec, faults: &mut Faults) -> Retry {
     let default = Retry::default();
     let try_time = spec.per_try_timeout.as_deref();
-    let on = faults.list(path.key("on"), spec.on.as_deref(), |text| Conditions::parse(&text.0));
+    let on = faults.list(path.key("retryOn"), spec.retry_on.as_deref(), |text| Conditions::parse(&text.0));
     let on = on.map(|all| all.into_iter().fold(Conditions::NONE, Conditions::or));
     let codes = faults.list(path.key("onGrpc"), spec.on_grpc.as_deref(), |name| GrpcCodes::parse(name));
     let on_grpc = codes.into_iter().flatten().fold(GrpcCodes::default(), GrpcCodes::or);
@@ -181,7 +181,7 @@ fn balancing(path: &FieldPath, spec: &LoadBalancerSpec, faults: &mut Faults) -> 
             faults.add(
                 path.key("hash"),
                 "",
-                "consistentHash needs it: {\"on\": source}, or {\"on\": header, name: x-user}",
+                "consistentHash needs it: {by: source}, or {by: header, name: x-user}",
             );
             Algorithm::default()
         }
@@ -202,25 +202,25 @@ fn balancing(path: &FieldPath, spec: &LoadBalancerSpec, faults: &mut Faults) -> 
 }
 
 fn hash_on(path: &FieldPath, spec: &HashSpec, faults: &mut Faults) -> Algorithm {
-    let on = match (spec.on, spec.name.as_deref()) {
-        (Some(HashOnSpec::Source), None) => HashOn::Source,
-        (Some(HashOnSpec::Header), Some(name)) if is_token(name) => {
+    let by = match (spec.by, spec.name.as_deref()) {
+        (Some(HashBySpec::Source), None) => HashOn::Source,
+        (Some(HashBySpec::Header), Some(name)) if is_token(name) => {
             HashOn::Header(name.to_ascii_lowercase().into())
         }
-        (Some(HashOnSpec::Source), Some(name)) => {
-            faults.add(path.key("name"), name, "only {\"on\": header} has a name");
+        (Some(HashBySpec::Source), Some(name)) => {
+            faults.add(path.key("name"), name, "only {by: header} has a name");
             HashOn::Source
         }
-        (Some(HashOnSpec::Header), name) => {
+        (Some(HashBySpec::Header), name) => {
             faults.add(path.key("name"), name.unwrap_or_default(), "a header has a name, like x-user");
             HashOn::Source
         }
         (None, _) => {
-            faults.add(path.key("on"), "", "is header or source");
+            faults.add(path.key("by"), "", "is header or source");
             HashOn::Source
         }
     };
-    Algorithm::ConsistentHash(on)
+    Algorithm::ConsistentHash(by)
 }
 
 fn locality(path: &FieldPath, spec: &LocalitySpec, faults: &mut Faults) -> Locality {

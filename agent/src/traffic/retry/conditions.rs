@@ -9,7 +9,7 @@ use super::super::outcome::Outcome;
 /// Statuses that can be listed: those of errors (RFC 9110 §15.5, §15.6).
 const STATUSES: RangeInclusive<u16> = 400..=599;
 
-/// `retry.on`.
+/// `retry.retryOn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
     /// One bit for each of [`STATUSES`].
@@ -25,7 +25,7 @@ impl Conditions {
     pub const NONE: Self =
         Self { statuses: [0; 4], connect: false, refused: false, reset: false, timeout: false };
 
-    /// What one text of `retry.on` stands for: a status, `5xx`, `connect`, `refused`, `reset`, `timeout`.
+    /// What one text of `retry.retryOn` stands for: a status, `5xx`, `connect`, `refused`, `reset`, `timeout`.
     ///
     /// # Errors
     /// What there is to choose from, when it stands for nothing.

@@ -35,7 +35,7 @@ pub struct RetrySpec {
     /// all words.
     #[serde(deserialize_with = "present")]
     #[schemars(length(min = 1, max = 64))]
-    pub on: Option<Vec<ConditionSpec>>,
+    pub retry_on: Option<Vec<ConditionSpec>>,
     /// gRPC statuses by name that are tried again. Naming them says that the Service's calls may be repeated. Left out:
     /// none.
     #[serde(deserialize_with = "present")]
@@ -90,7 +90,7 @@ pub struct BudgetSpec {
 
 read_from_objects_only!(RetrySpec, BackoffSpec, BudgetSpec);
 
-/// One of `spec.retry.on`, still as text: `503`, `5xx`, `reset`.
+/// One of `spec.retry.retryOn`, still as text: `503`, `5xx`, `reset`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConditionSpec(pub String);
 

@@ -98,7 +98,7 @@ fn an_endpoint_that_fails_fast_is_not_taken_for_a_fast_one() {
 
 #[test]
 fn the_same_key_goes_to_the_same_endpoint_whoever_asks() {
-    let spec = json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "source"}}});
+    let spec = json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "source"}}});
     let traffic = traffic(spec);
     let (mut one, mut other) =
         (Worker::new(&endpoints(10), traffic.clone()), Worker::new(&endpoints(10), traffic.clone()));
@@ -123,7 +123,7 @@ fn a_retry_goes_where_the_request_has_not_been_as_long_as_there_is_such_a_place(
     for spec in [
         json!({"loadBalancer": {"type": "leastLatency"}}),
         json!({"loadBalancer": {"type": "roundRobin"}}),
-        json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "source"}}}),
+        json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "source"}}}),
         json!({"loadBalancer": {"locality": {"prefer": ["node"]}}}),
     ] {
         let near = |number| Endpoint {
@@ -225,7 +225,7 @@ proptest! {
         let spec = [
             json!({"outlier": {"consecutive5xx": 1}}),
             json!({"loadBalancer": {"type": "roundRobin"}, "outlier": {"consecutive5xx": 2, "maxEjectedPercent": 100}}),
-            json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "source"}}, "outlier": {"consecutive5xx": 1}}),
+            json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "source"}}, "outlier": {"consecutive5xx": 1}}),
             json!({"loadBalancer": {"locality": {"prefer": ["zone"]}}, "outlier": {"consecutive5xx": 1}}),
         ][kind].clone();
         let traffic = traffic(spec);

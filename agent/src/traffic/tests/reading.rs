@@ -18,7 +18,7 @@ use crate::{
 fn every_field_is_read() {
     let all = traffic(json!({
         "retry": {"attempts": 3, "perTryTimeout": "1s500ms", "backoff": {"base": "10ms", "max": "2s"},
-            "on": [503, "reset", "5xx"], "onGrpc": ["UNAVAILABLE"], "methods": ["POST"], "maxBodyBytes": 1024,
+            "retryOn": [503, "reset", "5xx"], "onGrpc": ["UNAVAILABLE"], "methods": ["POST"], "maxBodyBytes": 1024,
             "budget": {"percent": 10, "minPerSecond": 3, "ttl": "5s"}},
         "circuitBreaker": {"maxConnections": 100, "maxPending": 0, "maxRequests": 1000},
         "outlier": {"consecutive5xx": 7, "successRate": {"deviations": 2.5, "minRequests": 50, "minEndpoints": 9},
@@ -62,7 +62,7 @@ fn every_field_is_read() {
 fn what_is_absent_is_as_documented() {
     assert_eq!(traffic(json!({"retry": {}})).retry, Some(Retry::default()));
     let traffic = traffic(json!({"outlier": {}, "loadBalancer": {"type": "consistentHash",
-        "hash": {"on": "header", "name": "X-User"}}, "fault": {"abort": {"percent": 1}}}));
+        "hash": {"by": "header", "name": "X-User"}}, "fault": {"abort": {"percent": 1}}}));
     let outlier = traffic.outlier.expect("ejection");
     assert_eq!((outlier.consecutive, outlier.success_rate), (Some(5), None));
     assert_eq!(outlier.max_ejected, Percent::of_hundred(50));
@@ -94,9 +94,9 @@ fn what_is_wrong_is_refused_with_its_field_and_value() {
         (json!({"retry": {"perTryTimeout": "2h"}}), "spec.retry.perTryTimeout", "2h"),
         (json!({"retry": {"backoff": {}}}), "spec.retry.backoff", "{}"),
         (json!({"retry": {"backoff": {"base": "2s", "max": "1s"}}}), "spec.retry.backoff.max", "1s"),
-        (json!({"retry": {"on": []}}), "spec.retry.on", "[]"),
-        (json!({"retry": {"on": [503, 200]}}), "spec.retry.on[1]", "200"),
-        (json!({"retry": {"on": ["resets"]}}), "spec.retry.on[0]", "resets"),
+        (json!({"retry": {"retryOn": []}}), "spec.retry.retryOn", "[]"),
+        (json!({"retry": {"retryOn": [503, 200]}}), "spec.retry.retryOn[1]", "200"),
+        (json!({"retry": {"retryOn": ["resets"]}}), "spec.retry.retryOn[0]", "resets"),
         (json!({"retry": {"onGrpc": ["OK"]}}), "spec.retry.onGrpc[0]", "OK"),
         (json!({"retry": {"methods": ["post"]}}), "spec.retry.methods[0]", "post"),
         (json!({"retry": {"maxBodyBytes": 1048577}}), "spec.retry.maxBodyBytes", "1048577"),
@@ -120,19 +120,19 @@ fn what_is_wrong_is_refused_with_its_field_and_value() {
         ),
         (json!({"loadBalancer": {"type": "random"}}), "spec.loadBalancer.type", "\"random\""),
         (json!({"loadBalancer": {"type": "consistentHash"}}), "spec.loadBalancer.hash", ""),
-        (json!({"loadBalancer": {"hash": {"on": "source"}}}), "spec.loadBalancer.hash", "present"),
+        (json!({"loadBalancer": {"hash": {"by": "source"}}}), "spec.loadBalancer.hash", "present"),
         (
-            json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "header"}}}),
+            json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "header"}}}),
             "spec.loadBalancer.hash.name",
             "",
         ),
         (
-            json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "source", "name": "x"}}}),
+            json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "source", "name": "x"}}}),
             "spec.loadBalancer.hash.name",
             "x",
         ),
         (
-            json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "source"},
+            json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "source"},
                 "locality": {"prefer": ["node"]}}}),
             "spec.loadBalancer.locality",
             "present",
@@ -174,7 +174,7 @@ fn what_is_wrong_is_refused_with_its_field_and_value() {
 
 #[test]
 fn all_errors_are_reported_together() {
-    let spec = json!({"retry": {"attempts": 0, "on": ["x"], "budget": {"ttl": "x"}}, "fault": 1,
+    let spec = json!({"retry": {"attempts": 0, "retryOn": ["x"], "budget": {"ttl": "x"}}, "fault": 1,
         "rateLimits": [{"perSecond": 1, "by": "all"}]});
     let errors = parse("p", None, spec).expect_err("wrong");
     let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
@@ -183,7 +183,7 @@ fn all_errors_are_reported_together() {
         "spec.rateLimits[0].by",
         "spec.retry.attempts",
         "spec.retry.budget.ttl",
-        "spec.retry.on[0]",
+        "spec.retry.retryOn[0]",
     ];
     let mut sorted = fields.clone();
     sorted.sort_unstable();
@@ -212,7 +212,7 @@ fn what_may_surprise_is_warned_of() {
 fn any_json() -> impl Strategy<Value = Value> {
     let names = [
         "retry",
-        "on",
+        "retryOn",
         "budget",
         "percent",
         "outlier",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Bad;
 
 pub(super) fn traffic_policies() -> Vec<Bad> {
-    let hash = json!({"on": "source"});
+    let hash = json!({"by": "source"});
     vec![
         traffic(json!({}), "spec", "asks for nothing"),
         traffic(json!({"targetRefs": [], "retry": {}}), "spec.targetRefs", "spec.targetRefs"),
@@ -41,10 +41,14 @@ pub(super) fn traffic_policies() -> Vec<Bad> {
             "spec.retry.backoff.max",
             "max: is below base",
         ),
-        traffic(json!({"retry": {"on": []}}), "spec.retry.on", "spec.retry.on"),
-        traffic(json!({"retry": {"on": [200]}}), "spec.retry.on[0]", "spec.retry.on[0]"),
-        traffic(json!({"retry": {"on": ["6xx"]}}), "spec.retry.on[0]", "spec.retry.on[0]"),
-        traffic(json!({"retry": {"onGrpc": ["OK"]}}), "spec.retry.onGrpc[0]", "spec.retry.onGrpc[0]"),
+        traffic(json!({"retry": {"retryOn": []}}), "spec.retry.retryOn", "spec.retry.retryOn"),
+        traffic(json!({"retry": {"retryOn": [200]}}), "spec.retry.retryOn[0]", "spec.retry.retryOn[0]"),
+        traffic(json!({"retry": {"retryOn": ["6xx"]}}), "spec.retry.retryOn[0]", "spec.retry.retryOn[0]"),
+        traffic(
+            json!({"retry": {"onGrpc": ["OK"]}}),
+            "spec.retry.retryOnGrpc[0]",
+            "spec.retry.retryOnGrpc[0]",
+        ),
         traffic(json!({"retry": {"methods": ["post"]}}), "spec.retry.methods[0]", "spec.retry.methods[0]"),
         traffic(
             json!({"retry": {"maxBodyBytes": 1_048_577}}),
@@ -116,18 +120,18 @@ pub(super) fn traffic_policies() -> Vec<Bad> {
         ),
         traffic(
             json!({"loadBalancer": {"type": "consistentHash", "hash": {}}}),
-            "spec.loadBalancer.hash.on",
-            "spec.loadBalancer.hash.on",
+            "spec.loadBalancer.hash.by",
+            "spec.loadBalancer.hash.by",
         ),
         traffic(
-            json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "header"}}}),
+            json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "header"}}}),
             "spec.loadBalancer.hash.name",
             "name: a header has a name",
         ),
         traffic(
-            json!({"loadBalancer": {"type": "consistentHash", "hash": {"on": "source", "name": "a"}}}),
+            json!({"loadBalancer": {"type": "consistentHash", "hash": {"by": "source", "name": "a"}}}),
             "spec.loadBalancer.hash.name",
-            "name: only {\"on\": header}",
+            "name: only {by: header}",
         ),
         traffic(
             json!({"loadBalancer": {"type": "consistentHash", "hash": hash, "locality": {"prefer": ["node"]}}}),

@@ -301,12 +301,12 @@ fn of_two_traffic_policies_of_one_service_lint_names_the_one_that_does_not_hold(
 fn a_traffic_policy_that_is_wrong_leaves_its_last_good_version_in_force() {
     let (mut files, scan) = Files::with("a.yaml", &traffic_policy("p", "null", "retry: {attempts: 1}"));
     assert_eq!(told(&scan), ["+ TrafficPolicy shop/p"]);
-    let scan = files.write("a.yaml", &traffic_policy("p", "null", "retry: {attempts: 99, on: [1]}"));
+    let scan = files.write("a.yaml", &traffic_policy("p", "null", "retry: {attempts: 99, retryOn: [1]}"));
     let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).collect();
     assert_eq!(scan.events, []);
     assert_eq!(
         problems[0],
-        "a.yaml: TrafficPolicy shop/p: spec.retry.on[0]: \"1\": is a status from 400 to 599, \
+        "a.yaml: TrafficPolicy shop/p: spec.retry.retryOn[0]: \"1\": is a status from 400 to 599, \
                              5xx, connect, refused, reset or timeout"
     );
     assert_eq!(

@@ -114,9 +114,12 @@ impl Watch {
         while let Some(event) = stream.next().await {
             let told = match event {
                 Ok(event) => {
-                    *known = true;
-                    if trouble.take().is_some() {
-                        tracing::info!(kind = %self.kind, "watched again");
+                    // Where it does not stream, the first is said before the API server is asked.
+                    if !matches!(event, Event::Init) {
+                        *known = true;
+                        if trouble.take().is_some() {
+                            tracing::info!(kind = %self.kind, "watched again");
+                        }
                     }
                     self.read(event, resource)
                 }
@@ -180,3 +183,6 @@ fn code(error: &watcher::Error) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! own: the path names one, the pod's address is in it, and no other pod claims it.
 
 mod error;
+mod failures;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -11,8 +12,10 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
+use tracing::Level;
 use weir_common::{Address, ListenerKey, Workload as KernelWorkload, workload};
 
 use super::{
@@ -28,6 +31,7 @@ use crate::{
     state::model::{Mtls, NamespacedName, Workload},
 };
 pub use error::CaptureError;
+pub use failures::Failures;
 
 /// A captured pod.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ impl Reconciler {
             self.release(&key);
             changed.insert(key);
         }
-        self.failed.retain(|key, _| wanted.contains_key(key) || doubly.contains_key(key));
+        self.failed.keep(|key| wanted.contains_key(key) || doubly.contains_key(key));
         for (key, error) in doubly {
             self.note_failure(&key, error);
         }
@@ -136,11 +140,12 @@ impl Reconciler {
     }
 
     fn note_failure(&mut self, key: &NamespacedName, error: CaptureError) {
-        let before = self.failed.get(key).map(ToString::to_string);
-        if before.as_deref() != Some(&error.to_string()) {
-            tracing::warn!(pod = %key, %error, "not captured");
+        let why = error.to_string();
+        match self.failed.note(key, error, self.options.finds_places, Instant::now()) {
+            Some(Level::WARN) => tracing::warn!(pod = %key, error = why, "not captured"),
+            Some(_) => tracing::debug!(pod = %key, error = why, "not captured yet"),
+            None => {}
         }
-        self.failed.insert(key.clone(), error);
     }
 
     fn capture(&mut self, workload: &Arc<Workload>) -> Result<(), CaptureError> {

@@ -52,7 +52,7 @@ impl Reconciler {
         }
         let captured = self.cookies();
         self.closed.retain(|cookie| !captured.contains(cookie));
-        let failed: HashSet<u64> = self.failed.keys().filter_map(|key| self.cookie_of(key)).collect();
+        let failed: HashSet<u64> = self.failed.iter().filter_map(|(key, _)| self.cookie_of(key)).collect();
         let complete = self.complete;
         let over = |cookie: &u64| complete && !failed.contains(cookie);
         let gone: Vec<u64> = self

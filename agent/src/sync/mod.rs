@@ -26,7 +26,7 @@ use std::{
 use weir_common::{Config, config};
 
 pub use self::{
-    capture::{CaptureError, Captured},
+    capture::{CaptureError, Captured, Failures},
     known::Known,
 };
 use self::{layer7::Clients, places::Found};
@@ -82,7 +82,7 @@ pub struct Reconciler {
     closed: HashSet<u64>,
     /// Whether all of the source could be read.
     complete: bool,
-    failed: BTreeMap<NamespacedName, CaptureError>,
+    failed: Failures,
     /// Addresses that each workload has in `ENDPOINTS`.
     addresses: HashMap<NamespacedName, Vec<IpAddr>>,
     /// Keys that each service has in `SERVICES`.
@@ -115,7 +115,7 @@ impl Reconciler {
             places: Found::default(),
             closed: HashSet::new(),
             complete: false,
-            failed: BTreeMap::new(),
+            failed: Failures::default(),
             addresses: HashMap::new(),
             services: HashMap::new(),
             // Sets are told apart for ever by the time at which they were begun.
@@ -242,7 +242,7 @@ impl Reconciler {
     }
 
     /// Enrolled pods of this node that could not be captured, and why.
-    pub fn failed(&self) -> &BTreeMap<NamespacedName, CaptureError> {
+    pub fn failed(&self) -> &Failures {
         &self.failed
     }
 

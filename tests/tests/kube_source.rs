@@ -105,6 +105,66 @@ fn a_kind_that_is_not_installed_is_waited_for_and_a_bad_object_changes_nothing()
     Ok(())
 }
 
+/// The events on objects of `shop` with this name that say that an annotation makes no sense.
+fn bad_annotations(api: &ApiServer, name: &str) -> Result<Vec<Value>> {
+    let printed = api.kubectl(["-n", "shop", "get", "events", "-o=json"])?;
+    let events: Value = serde_json::from_str(&printed)?;
+    let on = |event: &&Value| event["reason"] == "BadAnnotation" && event["involvedObject"]["name"] == name;
+    Ok(events["items"].as_array().into_iter().flatten().filter(on).cloned().collect())
+}
+
+#[test]
+fn an_annotation_that_makes_no_sense_enrols_and_is_told_once_on_its_pod() -> Result<()> {
+    let topology = Topology::with_nodes(1)?;
+    let mut api = ApiServer::start(topology.node("a"))?;
+    api.put(&Manifest::namespace("shop"))?;
+    let typo = |api: &ApiServer, name: &str, node: &str, annotations: Value| {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": name, "annotations": annotations},
+            "spec": {"nodeName": node, "containers": [{"name": "app", "image": "none"}]},
+        });
+        api.apply(&pod.to_string())
+    };
+    typo(&api, "cart", "node-a", json!({"weir.dev/mesh": "enabld", "weir.dev/skip-inbound-ports": "http"}))?;
+    typo(&api, "pay", "node-b", json!({"weir.dev/mesh": "enabld"}))?;
+    let agent = agent(&topology, &api)?.ready()?;
+    agent.wait_status("a word that is none to enrol", |status| {
+        let workloads = status["workloads"].as_array();
+        workloads.is_some_and(|of| of.iter().any(|it| it["pod"] == "cart" && it["enrolled"] == true))
+    })?;
+    let told = eventually("the pod to be told of both", || {
+        Ok(Some(bad_annotations(&api, "cart")?).filter(|told| told.len() >= 2))
+    })?;
+    let uid = api.kubectl(["-n", "shop", "get", "pod", "cart", "-o=jsonpath={.metadata.uid}"])?;
+    assert!(told.iter().all(|event| event["type"] == "Warning" && event["involvedObject"]["uid"] == *uid));
+    let notes: Vec<&str> = told.iter().filter_map(|event| event["message"].as_str()).collect();
+    for words in ["\"enabld\": must be enabled or disabled; it counts as enabled", "it counts as not set"] {
+        assert!(notes.iter().any(|note| note.contains(words)), "{notes:?}");
+    }
+
+    // All is listed anew, and a pod is told that came after it.
+    let lists = agent.metric("weir_source_lists_total", &[("kind", "Pod")])?.unwrap_or_default();
+    api.stop()?;
+    api.restart()?;
+    agent.wait_metric("weir_source_lists_total", &[("kind", "Pod")], lists + 1.0)?;
+    typo(&api, "late", "node-a", json!({"weir.dev/mtls": "strct"}))?;
+    eventually("the other pod to be told", || {
+        Ok(Some(bad_annotations(&api, "late")?).filter(|told| told.len() == 1))
+    })?;
+    assert_eq!(bad_annotations(&api, "cart")?.len(), 2);
+    // The other node's agent has the other one to tell.
+    assert_eq!(bad_annotations(&api, "pay")?.len(), 0);
+    let counted = |annotation| {
+        agent.metric("weir_bad_annotations_total", &[("kind", "Pod"), ("annotation", annotation)])
+    };
+    assert_eq!(counted("weir.dev/mesh")?, Some(1.0));
+    assert_eq!(counted("weir.dev/skip-inbound-ports")?, Some(1.0));
+    assert_eq!(counted("weir.dev/mtls")?, Some(1.0));
+    assert_eq!(agent.metric("weir_object_events_total", &[("result", "written")])?, Some(3.0));
+    Ok(())
+}
+
 #[test]
 fn an_api_server_that_hangs_or_is_gone_changes_nothing_and_what_was_missed_is_made_up_for() -> Result<()> {
     let topology = Topology::with_nodes(1)?;

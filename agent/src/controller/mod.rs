@@ -27,7 +27,7 @@ use crate::{
     ca::Clock,
     cli::args::ControllerArgs,
     metrics::{Metrics, Sample, catalogue, readiness::Readiness, server as scrape},
-    source::kube,
+    source::kube::{self, annotations::BadAnnotations, events::ObjectEvents},
     state::Settings,
 };
 
@@ -79,9 +79,13 @@ pub async fn run(args: ControllerArgs, stop: impl Future<Output = ()>) -> anyhow
     };
     parts.spawn(keeper.run(leads.clone(), readiness.waiting_for("a key to sign with")));
 
+    let (events, writing) = ObjectEvents::start(client.clone(), "controller", &holder, &metrics);
+    parts.spawn(async move { drop(writing.await) });
     let writer = StatusWriter {
         client: client.clone(),
         heard: heard.clone(),
+        events,
+        annotations: BadAnnotations::new(&metrics),
         settings: Settings {
             trust_domain: args.trust_domain.clone(),
             root_namespace: args.namespace.as_str().into(),

@@ -169,13 +169,16 @@ catalogue! {
     SOURCE_ERRORS = Counter "weir_source_errors_total" &["kind"], "Watches of the API server that failed and were made anew";
     OBJECTS = Gauge "weir_objects" &["kind"], "Objects in force";
     OBJECT_PROBLEMS = Gauge "weir_object_problems" &["kind"], "Objects, or files, that could not be used";
+    BAD_ANNOTATIONS = Counter "weir_bad_annotations_total" &["kind", "annotation"],
+        "Values of Weir's annotations that make no sense: an agent counts those of its node's pods, the controller those of Namespaces";
     STATE_GENERATION = Gauge "weir_state_generation" &[], "Generation of the snapshot in force";
     POLICY_GENERATION = Gauge "weir_policy_generation" &[], "Generation of the policy in force";
     WORKLOADS = Gauge "weir_workloads" &["state"], "Workloads on this node: enrolled, captured";
 
     POD_REPAIRS = Counter "weir_pod_repairs_total" &["gap"],
         "Captured pods of which something was missing that was mended: hooks, entry, steering, listeners";
-    POD_EVENTS = Counter "weir_pod_events_total" &["result"], "Kubernetes Events on pods: written, failed, held_back (said before), lost (too many at once)";
+    OBJECT_EVENTS = Counter "weir_object_events_total" &["result"],
+        "Kubernetes Events on pods and Namespaces: written, failed, held_back (said before), lost (too many at once)";
     CNI_ANSWERS = Counter "weir_cni_answers_total" &["result"],
         "What the CNI plugin was answered: captured, not_enrolled, released, refused (enrolled, and not captured in time), unknown";
     CNI_INSTALLED = Gauge "weir_cni_installed" &[], "1 when the CNI plugin is in the chain, else 0; absent without --cni-conf-dir";

@@ -5,7 +5,7 @@
 use std::fmt;
 
 /// Values are cut to so many characters.
-const LONGEST_VALUE: usize = 200;
+pub(crate) const LONGEST_VALUE: usize = 200;
 /// So are fields, which may have outside names in them, and messages, which may repeat a value.
 const LONGEST_TEXT: usize = 400;
 
@@ -104,7 +104,7 @@ impl From<Fault> for FieldError {
     }
 }
 
-fn cut(mut text: String, most: usize) -> String {
+pub(crate) fn cut(mut text: String, most: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(most) {
         text.truncate(end);
         text.push('…');

@@ -48,7 +48,7 @@ pub(super) struct Control {
     pub(super) reconciler: Reconciler,
     pub(super) shared: Arc<Shared>,
     pub(super) cni: Option<Cni>,
-    problems: Vec<source::Problem>,
+    pub(super) problems: Vec<source::Problem>,
     hides_pods: bool,
     waiting: Option<Wait>,
     pub(super) verification: Verification,
@@ -109,6 +109,7 @@ impl Control {
     /// Puts the first snapshot in force.
     pub(super) fn begin(&mut self) {
         self.tell_namespaces();
+        self.tell_bad_annotations();
         let snapshot = self.state.snapshot();
         self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
@@ -194,6 +195,7 @@ impl Control {
         let changes = self.state.apply_all(scan.events);
         let before = std::mem::replace(&mut self.problems, scan.problems);
         self.log_problems(&before);
+        self.tell_bad_annotations();
         if of_namespaces {
             self.tell_namespaces();
         }

@@ -183,9 +183,10 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
     };
     let reconciler = Reconciler::new(options, datapath, workers.clone(), known.clone(), snapshot.load_full());
     let (desk, questions) = args.cni.directories().map(|_| Desk::new()).unzip();
-    let pod_events = client.map(|client| kube::events::PodEvents::start(client, &args.node, &metrics));
-    let (pod_events, events_task) = pod_events.unzip();
-    let (verification, looks) = Verification::new(pod_events, &metrics);
+    let object_events =
+        client.map(|client| kube::events::ObjectEvents::start(client, "agent", &args.node, &metrics));
+    let (object_events, events_task) = object_events.unzip();
+    let (verification, looks) = Verification::new(object_events, &metrics);
     let shared = Arc::new(Shared {
         node: context.node.clone(),
         snapshot: snapshot.clone(),

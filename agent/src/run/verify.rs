@@ -17,8 +17,14 @@ use crate::{
     flows::record::timestamp,
     identity::Identity,
     metrics::{Counter, Metrics, Series, catalogue},
-    source::kube::events::PodEvents,
-    state::model::NamespacedName,
+    source::kube::{
+        annotations::BadAnnotations,
+        events::{ObjectEvents, Subject, What},
+    },
+    state::{
+        Kind,
+        model::{NamespacedName, ObjectKey, Workload},
+    },
     sync::Repairs,
 };
 
@@ -29,7 +35,8 @@ const MOST: usize = 16;
 pub(super) struct Verification {
     asked: mpsc::Receiver<oneshot::Sender<Verified>>,
     /// Where the pods' events go, if they are a Kubernetes'.
-    events: Option<PodEvents>,
+    events: Option<ObjectEvents>,
+    annotations: BadAnnotations,
     repairs: Arc<Series<Counter>>,
     pod_repairs: Arc<Series<Counter>>,
     /// How often each captured pod was mended.
@@ -39,11 +46,12 @@ pub(super) struct Verification {
 
 impl Verification {
     /// None yet, and where it is asked for.
-    pub(super) fn new(events: Option<PodEvents>, metrics: &Metrics) -> (Self, Looks) {
+    pub(super) fn new(events: Option<ObjectEvents>, metrics: &Metrics) -> (Self, Looks) {
         let (sender, asked) = mpsc::channel(MOST);
         let verification = Self {
             asked,
             events,
+            annotations: BadAnnotations::new(metrics),
             repairs: metrics.counters(&catalogue::DRIFT_REPAIRS),
             pod_repairs: metrics.counters(&catalogue::POD_REPAIRS),
             mended: BTreeMap::new(),
@@ -83,16 +91,14 @@ impl Control {
             let words = words.join(", ");
             if after.contains_key(pod) {
                 tracing::error!(%pod, missing = words, "a pod is not captured in full, and cannot be mended");
-                self.tell(
-                    pod,
-                    "NotCaptured",
-                    format!("missing of its capture: {words}; the agent cannot mend it"),
-                );
+                let note = format!("missing of its capture: {words}; the agent cannot mend it");
+                self.tell(pod, What::NotCaptured, note);
                 found.faulty += 1;
                 continue;
             }
             tracing::warn!(%pod, missing = words, "a pod was not captured in full, and is again");
-            self.tell(pod, "CaptureRepaired", format!("it was not captured in full, and is again: {words}"));
+            let note = format!("it was not captured in full, and is again: {words}");
+            self.tell(pod, What::CaptureRepaired, note);
             found.repaired += 1;
             gaps.iter().for_each(|gap| _ = self.verification.pod_repairs.with(&[gap.word()]).inc());
             *self.verification.mended.entry(pod.clone()).or_default() += 1;
@@ -102,7 +108,7 @@ impl Control {
             failed.map(|(pod, error)| (pod.clone(), format!("it is not captured: {error}"))).collect();
         let uncertified = self.uncertified();
         for (pod, words) in failed.iter().chain(&uncertified) {
-            self.tell(pod, "NotCaptured", words.clone());
+            self.tell(pod, What::NotCaptured, words.clone());
             found.faulty += 1;
         }
         let captured = self.reconciler.captured();
@@ -143,10 +149,27 @@ impl Control {
         }
     }
 
-    fn tell(&self, pod: &NamespacedName, reason: &'static str, note: String) {
+    fn tell(&self, pod: &NamespacedName, what: What, note: String) {
         let snapshot = self.state.snapshot();
         if let (Some(events), Some(workload)) = (&self.verification.events, snapshot.workload(pod)) {
-            events.tell(pod.clone(), workload.uid.clone(), reason, note);
+            events.tell(Subject::of_pod(pod, workload.uid.clone()), what, note);
         }
+    }
+
+    /// Tells the node's pods which of their annotations make no sense; those of Namespaces are the controller's to tell,
+    /// once instead of once a node.
+    pub(super) fn tell_bad_annotations(&mut self) {
+        let (snapshot, node) = (self.state.snapshot(), &self.shared.node);
+        let own_pod = |key: &ObjectKey| {
+            let pod = NamespacedName::new(key.namespace.clone(), key.name.clone());
+            let of_node =
+                |workload: &&Arc<Workload>| *key.kind == *Kind::Pod.word() && workload.node == *node;
+            snapshot
+                .workload(&pod)
+                .filter(of_node)
+                .map(|workload| Subject::of_pod(&pod, workload.uid.clone()))
+        };
+        let Verification { annotations, events, .. } = &mut self.verification;
+        annotations.tell(&self.problems, events.as_ref(), own_pod);
     }
 }

@@ -13,7 +13,10 @@ use std::{
 use ipnet::IpNet;
 
 use super::model::{Mtls, Skip};
-use crate::policy::FieldError;
+use crate::policy::{
+    FieldError,
+    field::{LONGEST_VALUE, cut},
+};
 
 /// Ports or networks that one `skip-*` annotation can list.
 pub const LONGEST_SKIP_LIST: usize = 64;
@@ -26,6 +29,7 @@ pub(crate) const NETNS: &str = "weir.dev/netns";
 const SKIP_INBOUND_PORTS: &str = "weir.dev/skip-inbound-ports";
 const SKIP_OUTBOUND_CIDRS: &str = "weir.dev/skip-outbound-cidrs";
 const SKIP_OUTBOUND_PORTS: &str = "weir.dev/skip-outbound-ports";
+const KNOWN: [&str; 6] = [MESH, MTLS, NETNS, SKIP_INBOUND_PORTS, SKIP_OUTBOUND_CIDRS, SKIP_OUTBOUND_PORTS];
 
 /// The kind of object that carries the annotations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +67,7 @@ impl MeshSettings {
         let mut errors = Vec::new();
         for (name, value) in annotations.iter().filter(|(name, _)| name.starts_with(GROUP)) {
             if let Err(message) = settings.set(carrier, name, value.trim()) {
-                let field = format!("metadata.annotations[{name:?}]");
-                errors.push(FieldError { field, value: value.clone(), message });
+                errors.push(fault(name, value, message));
             }
         }
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
@@ -80,13 +83,21 @@ impl MeshSettings {
         let (mut mended, mut faults) = (annotations.clone(), Vec::new());
         for (name, value) in annotations.iter().filter(|(name, _)| name.starts_with(GROUP)) {
             let Err(message) = Self::default().set(carrier, name, value.trim()) else { continue };
-            let field = format!("metadata.annotations[{name:?}]");
-            faults.push(FieldError { field, value: value.clone(), message });
-            match name.as_str() {
-                MESH => mended.insert(name.clone(), "enabled".into()),
-                MTLS => mended.insert(name.clone(), "strict".into()),
-                _ => mended.remove(name),
+            let instead = match name.as_str() {
+                MESH => Some("enabled"),
+                MTLS => Some("strict"),
+                _ => None,
             };
+            let message = match instead {
+                Some(word) => format!("{message}; it counts as {word}"),
+                None if KNOWN.contains(&name.as_str()) => format!("{message}; it counts as not set"),
+                None => message,
+            };
+            match instead {
+                Some(word) => mended.insert(name.clone(), word.into()),
+                None => mended.remove(name),
+            };
+            faults.push(fault(name, value, message));
         }
         (mended, faults)
     }
@@ -124,10 +135,7 @@ impl MeshSettings {
             NETNS if carrier == Carrier::Pod => self.netns = Some(netns(value)?),
             NETNS => return Err("belongs on a Pod: a Namespace has no network namespace of its own".into()),
             _ => {
-                return Err(format!(
-                    "unknown annotation; known: {MESH}, {MTLS}, {NETNS}, {SKIP_INBOUND_PORTS}, \
-                     {SKIP_OUTBOUND_CIDRS}, {SKIP_OUTBOUND_PORTS}"
-                ));
+                return Err(format!("unknown annotation; known: {}", KNOWN.join(", ")));
             }
         }
         Ok(())
@@ -144,6 +152,21 @@ impl MeshSettings {
             outbound_cidrs: pick(&self.skip_outbound_cidrs, &namespace.skip_outbound_cidrs),
         }
     }
+}
+
+/// What is wrong with the annotation `name`, which was given as `value`.
+pub(crate) fn fault(name: &str, value: &str, message: impl Into<String>) -> FieldError {
+    FieldError { field: field(name), value: cut(value.into(), LONGEST_VALUE), message: message.into() }
+}
+
+/// Which of Weir's annotations a fault's field names, `unknown` for one that is none; `None` for any other field.
+pub(crate) fn annotation_of(named: &str) -> Option<&'static str> {
+    let known = KNOWN.into_iter().find(|name| named == field(name));
+    known.or_else(|| named.starts_with(&format!("metadata.annotations[\"{GROUP}")).then_some("unknown"))
+}
+
+fn field(name: &str) -> String {
+    format!("metadata.annotations[{name:?}]")
 }
 
 fn word<T, const N: usize>(value: &str, words: [(&str, T); N]) -> Result<T, String> {
@@ -224,6 +247,12 @@ mod tests {
         assert_eq!(settings, wanted);
         let named: Vec<&str> = faults.iter().map(|fault| fault.value.as_str()).collect();
         assert_eq!(named, ["Enabled!", "strict", "strct", "80, http"]);
+        assert!(faults[0].message.ends_with("it counts as enabled"), "{faults:?}");
+        assert!(faults[2].message.ends_with("it counts as strict"), "{faults:?}");
+        assert!(faults[3].message.ends_with("it counts as not set"), "{faults:?}");
+        let annotations = faults.iter().map(|fault| annotation_of(&fault.field));
+        assert!(annotations.eq([Some(MESH), Some("unknown"), Some(MTLS), Some(SKIP_INBOUND_PORTS)]));
+        assert_eq!(annotation_of("metadata.labels[\"weir.dev/mesh\"]"), None);
         assert_eq!(mended.get("other.dev/mesh").map(String::as_str), Some("?"));
     }
 

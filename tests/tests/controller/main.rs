@@ -2,6 +2,7 @@
 //!
 //! There is no kubelet: pods are what a test says, and tokens what the API server makes for them.
 
+mod annotations;
 mod authority;
 mod mesh;
 mod statuses;

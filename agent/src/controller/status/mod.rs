@@ -1,7 +1,8 @@
 //! The writer of what objects' status says.
 //!
 //! Entry point: [`StatusWriter::run`]. Objects are judged as agents judge them, by the same code; what their status says
-//! is compared with that, and written where it differs, by the one controller that holds the lease.
+//! is compared with that, and written where it differs, by the one controller that holds the lease. Namespaces have no status
+//! for it: what is wrong with their annotations becomes an event.
 
 mod desired;
 
@@ -32,10 +33,20 @@ use super::counters::Counters;
 use crate::{
     policy::FieldError,
     source::{
-        kube::{Heard, KubeSource, Pods, resource},
+        Problem,
+        kube::{
+            Heard, KubeSource, Pods,
+            annotations::BadAnnotations,
+            events::{ObjectEvents, Subject},
+            resource,
+        },
         object,
     },
-    state::{Kind, Settings, Snapshot, State, model::NamespacedName, routes::RouteKind},
+    state::{
+        Kind, Settings, Snapshot, State,
+        model::{NamespacedName, ObjectKey},
+        routes::RouteKind,
+    },
 };
 
 /// Whose status is written.
@@ -69,6 +80,8 @@ pub(super) struct StatusWriter {
     pub(super) heard: Heard,
     pub(super) settings: Settings,
     pub(super) counters: Counters,
+    pub(super) events: ObjectEvents,
+    pub(super) annotations: BadAnnotations,
 }
 
 /// What is known.
@@ -81,7 +94,7 @@ struct Objects {
 
 impl StatusWriter {
     /// Writes for as long as it runs and the lease is held.
-    pub(super) async fn run(self, mut leads: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut leads: watch::Receiver<bool>) {
         let mut source = KubeSource::start_with(self.client.clone(), self.heard.clone(), &KNOWN, Pods::All);
         let (sender, mut told) = mpsc::channel(TOLD);
         let mut watches = JoinSet::new();
@@ -101,12 +114,24 @@ impl StatusWriter {
                 () = sleep(AGAIN), if behind => {}
             }
             sleep(GATHER).await;
-            state.apply_all(source.scan().events);
+            let scan = source.scan();
+            state.apply_all(scan.events);
+            if *leads.borrow() {
+                self.tell_bad_annotations(&scan.problems);
+            }
             while let Ok((kind, event)) = told.try_recv() {
                 objects.take(kind, event);
             }
             behind = *leads.borrow_and_update() && !self.write_all(&objects, &state.snapshot(), &leads).await;
         }
+    }
+
+    /// Tells Namespaces which of their annotations make no sense; agents tell it of their pods.
+    fn tell_bad_annotations(&mut self, problems: &[Problem]) {
+        let namespace = |key: &ObjectKey| {
+            (*key.kind == *Kind::Namespace.word()).then(|| Subject::of_namespace(key.name.clone()))
+        };
+        self.annotations.tell(problems, Some(&self.events), namespace);
     }
 
     /// Writes what differs; says whether all of it was written.

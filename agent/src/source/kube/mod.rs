@@ -1,8 +1,9 @@
 //! The Kubernetes API as the source of the cluster's state.
 //!
-//! Entry points: [`client`], [`KubeSource`]; [`events`] for what is told on pods. Each kind is watched by a task of its own; what they hear is trimmed on
-//! arrival, and only what is different from what is in force becomes events. Everything is read; nothing is written but events on pods.
+//! Entry points: [`client`], [`KubeSource`]; [`events`] and [`annotations`] for what is told on objects. Each kind is watched by a task of its own; what they hear is trimmed on
+//! arrival, and only what is different from what is in force becomes events. Everything is read; nothing is written but events.
 
+pub mod annotations;
 pub mod events;
 mod raw;
 mod store;

@@ -17,7 +17,7 @@ use crate::{
     source::object::{self, read_served},
     state::{
         Kind, Object,
-        annotations::{Carrier, MeshSettings, NETNS},
+        annotations::{Carrier, MeshSettings, NETNS, fault},
         model::{NamespacedName, ObjectKey},
     },
 };
@@ -63,8 +63,7 @@ impl Raw {
         let (mut mended, mut faults) = MeshSettings::mended(carrier, given);
         // Where a pod runs, its kubelet decides: who may write an annotation could name another's namespace.
         if let Some(value) = mended.remove(NETNS) {
-            let field = format!("metadata.annotations[{NETNS:?}]");
-            faults.push(FieldError { field, value, message: "is for pods that no kubelet runs".into() });
+            faults.push(fault(NETNS, &value, "is for pods that no kubelet runs; it counts as not set"));
         }
         if !faults.is_empty()
             && let Some(annotations) = self.value.pointer_mut("/metadata/annotations")

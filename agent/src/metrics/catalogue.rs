@@ -175,6 +175,8 @@ catalogue! {
     POLICY_GENERATION = Gauge "weir_policy_generation" &[], "Generation of the policy in force";
     WORKLOADS = Gauge "weir_workloads" &["state"], "Workloads on this node: enrolled, captured";
 
+    CAPTURES = Histogram "weir_capture_duration_milliseconds" &[],
+        "How long it took to capture a pod, from when the agent heard that it is to be, or from when it could be";
     POD_REPAIRS = Counter "weir_pod_repairs_total" &["gap"],
         "Captured pods of which something was missing that was mended: hooks, entry, steering, listeners";
     OBJECT_EVENTS = Counter "weir_object_events_total" &["result"],

@@ -208,7 +208,7 @@ impl Control {
             }
         }
         if !changes.is_empty() {
-            self.enforce(&changes);
+            self.enforce(&changes, std::time::Instant::now());
         } else if is_new {
             self.reconciler.look_at_pods();
         }
@@ -237,7 +237,7 @@ impl Control {
     fn withdraw(&mut self, pods: Vec<NamespacedName>) {
         let changes: Vec<Change> = pods.iter().flat_map(|pod| self.state.withdraw(pod)).collect();
         if !changes.is_empty() {
-            self.enforce(&changes);
+            self.enforce(&changes, std::time::Instant::now());
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     admin::Problem,
     datapath::events::Events,
-    metrics::readiness::Wait,
+    metrics::{Histogram, readiness::Wait},
     observe::Observer,
     proxy::Workers,
     source::{self, Source},
@@ -51,6 +51,8 @@ pub(super) struct Control {
     pub(super) problems: Vec<source::Problem>,
     hides_pods: bool,
     waiting: Option<Wait>,
+    /// How long captures took, in milliseconds.
+    captures: Histogram,
     pub(super) verification: Verification,
     /// How often the kernel's maps are read back.
     repair_interval: Duration,
@@ -81,6 +83,7 @@ impl Control {
             problems,
             hides_pods,
             waiting,
+            captures: Histogram::default(),
             verification,
             repair_interval,
             stopping,
@@ -190,7 +193,9 @@ impl Control {
     }
 
     fn read_source(&mut self) {
+        let now = std::time::Instant::now();
         let scan = self.source.scan();
+        let heard = scan.heard.unwrap_or(now);
         let of_namespaces = scan.events.iter().any(Event::is_of_namespace);
         let changes = self.state.apply_all(scan.events);
         let before = std::mem::replace(&mut self.problems, scan.problems);
@@ -200,7 +205,7 @@ impl Control {
             self.tell_namespaces();
         }
         if !changes.is_empty() {
-            self.enforce(&changes);
+            self.enforce(&changes, heard);
         }
         self.hides_pods = scan.hides_pods;
         self.reconciler.know_all(!self.hides_pods);
@@ -208,14 +213,14 @@ impl Control {
         self.publish();
     }
 
-    /// Puts the state as it is now in force.
-    pub(super) fn enforce(&mut self, changes: &[Change]) {
+    /// Puts the state as it is now in force, of which the agent `heard` then.
+    pub(super) fn enforce(&mut self, changes: &[Change], heard: std::time::Instant) {
         let snapshot = self.state.snapshot();
         // Readers first: what the kernel asks from here on is answered under the new state.
         self.shared.snapshot.store(snapshot.clone());
         self.shared.keys.use_only(&snapshot.key_sources_on_node(&self.shared.node));
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
-        self.reconciler.apply(snapshot, changes);
+        self.reconciler.apply(snapshot, changes, heard);
     }
 
     /// Has the CNI plugin know which namespaces are enrolled, also when there is no agent.
@@ -247,7 +252,15 @@ impl Control {
         problems.extend(self.state.snapshot().traffic_policies().conflicts().map(|of| view::of_traffic(&of)));
         problems.extend(self.reconciler.failed().iter().map(|(pod, error)| view::of_capture(pod, error)));
         problems.extend(self.cni.iter().filter_map(Cni::problem));
-        self.shared.view.store(Arc::new(View::new(&self.reconciler, &self.verification, problems)));
+        for took in self.reconciler.take_durations() {
+            self.captures.observe(took.as_secs_f64() * 1e3);
+        }
+        self.shared.view.store(Arc::new(View::new(
+            &self.reconciler,
+            &self.verification,
+            &self.captures,
+            problems,
+        )));
         // One of which nothing runs yet, for want of a volume say, can be so for ever.
         let outside = || self.reconciler.failed().iter().filter(|(_, error)| !error.is_harmless());
         if outside().next().is_none() {

@@ -72,6 +72,9 @@ fn state(metrics: &Metrics, shared: &Arc<Shared>) {
         kinds.into_iter().map(|(kind, count)| Sample::new(&[&kind], count)).collect()
     });
     let of = shared.clone();
+    metrics
+        .read_histograms(&catalogue::CAPTURES, move || vec![(Vec::new(), of.view.load().captures.clone())]);
+    let of = shared.clone();
     metrics.read(&catalogue::WORKLOADS, move || {
         let snapshot = of.snapshot.load();
         let enrolled = snapshot.workloads_on_node(&of.node).filter(|workload| workload.enrolled).count();

@@ -19,7 +19,7 @@ use crate::{
     certs::Certificates,
     cni::question::Desk,
     flows::{Flows, record::timestamp},
-    metrics::readiness::Readiness,
+    metrics::{Histogram, readiness::Readiness},
     proxy::pod::LocalPod,
     source,
     state::{
@@ -58,12 +58,19 @@ pub(super) struct View {
     pub(super) mended: BTreeMap<NamespacedName, u64>,
     /// Name, entries, capacity, turned away.
     pub(super) maps: Vec<(&'static str, usize, u32, u64)>,
+    /// How long captures took, in milliseconds.
+    pub(super) captures: Histogram,
     /// Name and value of each kernel counter.
     pub(super) counters: Vec<(&'static str, u64)>,
 }
 
 impl View {
-    pub(super) fn new(reconciler: &Reconciler, verification: &Verification, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(
+        reconciler: &Reconciler,
+        verification: &Verification,
+        captures: &Histogram,
+        problems: Vec<Problem>,
+    ) -> Self {
         let datapath = reconciler.datapath();
         let attached = datapath.is_attached();
         let program = |program: &crate::datapath::Program| ProgramStatus {
@@ -82,6 +89,7 @@ impl View {
             verified: verification.at(),
             mended: verification.mended().clone(),
             maps: datapath.tables.occupancy(),
+            captures: captures.clone(),
             counters: weir_common::counter::NAMES.into_iter().zip(values).collect(),
         }
     }

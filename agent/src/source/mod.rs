@@ -13,7 +13,7 @@ pub mod yaml;
 mod fields;
 pub(crate) mod object;
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use crate::{
     policy::FieldError,
@@ -32,6 +32,8 @@ pub struct Scan {
     pub problems: Vec<Problem>,
     /// How many more problems there are than `problems` lists.
     pub problems_left_out: usize,
+    /// When the first of it was told, where that is known.
+    pub heard: Option<Instant>,
     /// Whether something is wrong that could hide a pod, or what enrols it.
     pub hides_pods: bool,
 }

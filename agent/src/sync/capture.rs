@@ -46,8 +46,9 @@ pub struct Captured {
 }
 
 impl Reconciler {
-    /// Releases what is no longer to be captured, captures what is; names the pods for which that changed.
-    pub(super) fn reconcile_pods(&mut self) -> BTreeSet<NamespacedName> {
+    /// Releases what is no longer to be captured, captures what is, which was `heard` then; names the pods for which that
+    /// changed.
+    pub(super) fn reconcile_pods(&mut self, heard: Instant) -> BTreeSet<NamespacedName> {
         self.find_places();
         let (wanted, doubly) = self.wanted();
         let leaving: Vec<NamespacedName> = self
@@ -78,9 +79,11 @@ impl Reconciler {
             }
             match self.capture(&workload) {
                 Ok(()) => {
+                    let took = self.failed.since(&key).unwrap_or(heard).elapsed();
+                    self.took.push(took);
                     self.failed.remove(&key);
                     changed.insert(key.clone());
-                    tracing::info!(pod = %key, identity = %workload.identity, "captured");
+                    tracing::info!(pod = %key, identity = %workload.identity, ?took, "captured");
                 }
                 Err(error) => self.note_failure(&key, error),
             }

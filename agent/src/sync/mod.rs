@@ -21,6 +21,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use weir_common::{Config, config};
@@ -83,6 +84,8 @@ pub struct Reconciler {
     /// Whether all of the source could be read.
     complete: bool,
     failed: Failures,
+    /// How long captures took that nobody has asked for yet.
+    took: Vec<Duration>,
     /// Addresses that each workload has in `ENDPOINTS`.
     addresses: HashMap<NamespacedName, Vec<IpAddr>>,
     /// Keys that each service has in `SERVICES`.
@@ -116,6 +119,7 @@ impl Reconciler {
             closed: HashSet::new(),
             complete: false,
             failed: Failures::default(),
+            took: Vec::new(),
             addresses: HashMap::new(),
             services: HashMap::new(),
             // Sets are told apart for ever by the time at which they were begun.
@@ -125,8 +129,8 @@ impl Reconciler {
         }
     }
 
-    /// Puts `snapshot` in force, given what changed since the last one.
-    pub fn apply(&mut self, snapshot: Arc<Snapshot>, changes: &[Change]) {
+    /// Puts `snapshot` in force, given what changed since the last one, and when that was heard.
+    pub fn apply(&mut self, snapshot: Arc<Snapshot>, changes: &[Change], heard: Instant) {
         self.snapshot = snapshot;
         let decisions_differ = changes.iter().any(|change| match change {
             Change::Policies => true,
@@ -139,7 +143,7 @@ impl Reconciler {
             self.configure();
         }
         let before: HashSet<u64> = self.cookies();
-        let recaptured = self.reconcile_pods();
+        let recaptured = self.reconcile_pods(heard);
         self.refresh_destinations(changes);
         self.refresh_pods(&recaptured);
         if decisions_differ {
@@ -165,7 +169,7 @@ impl Reconciler {
         self.snapshot = snapshot;
         self.configure();
         self.refresh_node_addresses();
-        self.reconcile_pods();
+        self.reconcile_pods(Instant::now());
         self.close_adopted();
         self.refresh_everywhere();
         self.refresh_rules();
@@ -183,7 +187,7 @@ impl Reconciler {
     /// Looks for pods whose namespace came, went or changed.
     pub fn look_at_pods(&mut self) {
         let before = self.cookies();
-        let recaptured = self.reconcile_pods();
+        let recaptured = self.reconcile_pods(Instant::now());
         if !recaptured.is_empty() {
             self.refresh_pods(&recaptured);
             let new: HashSet<u64> = self.cookies().difference(&before).copied().collect();
@@ -244,6 +248,12 @@ impl Reconciler {
     /// Enrolled pods of this node that could not be captured, and why.
     pub fn failed(&self) -> &Failures {
         &self.failed
+    }
+
+    /// How long each capture took since this was asked for last, from when the agent heard that the pod is to be captured, or
+    /// from when it could be.
+    pub fn take_durations(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.took)
     }
 
     /// The kernel's side.

@@ -44,6 +44,8 @@ fn a_running_client_is_enrolled_released_and_enrolled_again_by_an_annotation() -
         assert_eq!(arrived.text("source.pod"), "client");
         held.echo(&format!("in phase {phase}"))?;
     }
+    // The server's pod is the other node's; the client was captured twice.
+    assert_eq!(mesh.near.metric("weir_capture_duration_milliseconds_count", &[])?, Some(2.0));
     // The client's own agent saw what was captured, and nothing of the rest.
     mesh.near.wait_flow("phase 4", |flow| flow.number("bytes_sent") == Some(1004))?;
     let flows = mesh.near.flows()?;

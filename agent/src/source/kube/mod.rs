@@ -59,6 +59,9 @@ const WAITING: Duration = Duration::from_secs(10);
 /// The first version (of 1.x) of Kubernetes that begins a watch with all there is, unless that is switched off.
 const STREAMS: u32 = 34;
 
+/// What was told of a kind, and when.
+type Message = (Kind, Told, Instant);
+
 /// The API server cannot even be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -208,9 +211,11 @@ pub struct KubeSource {
     /// Whether it is from slices that all pods have to be known.
     sliced: bool,
     store: Store,
-    told: Receiver<(Kind, Told)>,
+    told: Receiver<Message>,
     /// What was waited for and not yet taken in.
-    next: Option<(Kind, Told)>,
+    next: Option<Message>,
+    /// When the first was told of what was taken in and nobody has yet.
+    first_told: Option<Instant>,
     /// What was taken in and nobody has yet.
     events: Vec<Event>,
     status: Arc<Status>,
@@ -252,6 +257,7 @@ impl KubeSource {
             store: Store::default(),
             told,
             next: None,
+            first_told: None,
             events: Vec::new(),
             status,
             _watches: watches,
@@ -293,6 +299,7 @@ impl KubeSource {
             events: std::mem::take(&mut self.events),
             problems,
             problems_left_out,
+            heard: self.first_told.take(),
             hides_pods: self.store.hides_pods(),
         }
     }
@@ -310,7 +317,8 @@ impl KubeSource {
 
     fn drain(&mut self) {
         let told = std::iter::from_fn(|| self.next.take().or_else(|| self.told.try_recv().ok()));
-        for (kind, told) in told.take(AT_ONCE) {
+        for (kind, told, at) in told.take(AT_ONCE) {
+            self.first_told.get_or_insert(at);
             self.store.take(kind, told, &mut self.events);
         }
     }

@@ -14,12 +14,12 @@ use kube::{
     },
 };
 use tokio::{
-    sync::mpsc::Sender,
+    sync::mpsc::{Sender, error::SendError},
     time::{Instant, sleep},
 };
 
 use super::{
-    Status,
+    Message, Status,
     raw::{Raw, resources},
     store::Told,
 };
@@ -50,7 +50,7 @@ pub(super) struct Watch {
     /// Whether the API server can tell all there is as the beginning of a watch.
     pub(super) streams: bool,
     pub(super) scope: Scope,
-    pub(super) told: Sender<(Kind, Told)>,
+    pub(super) told: Sender<Message>,
     pub(super) status: Arc<Status>,
 }
 
@@ -88,7 +88,7 @@ impl Watch {
                     // Without slices nobody knows which pods there are, and that there are none is not true.
                     if self.kind != Kind::WorkloadSlice
                         && away.is_none_or(|since| since.elapsed() >= DOUBT)
-                        && self.told.send((self.kind, Told::Absent)).await.is_err()
+                        && self.tell(Told::Absent).await.is_err()
                     {
                         return;
                     }
@@ -132,12 +132,16 @@ impl Watch {
                     continue;
                 }
             };
-            if self.told.send((self.kind, told)).await.is_err() {
+            if self.tell(told).await.is_err() {
                 return Ended::Unwanted;
             }
         }
         // A watcher does not end.
         Ended::Unwanted
+    }
+
+    async fn tell(&self, told: Told) -> Result<(), SendError<Message>> {
+        self.told.send((self.kind, told, std::time::Instant::now())).await
     }
 
     fn read(&self, event: Event<Raw>, resource: &ApiResource) -> Told {

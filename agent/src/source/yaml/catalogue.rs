@@ -73,7 +73,7 @@ impl Catalogue {
         let hides_pods = problems.iter().any(could_hide_pods);
         let problems_left_out = problems.len().saturating_sub(MOST_PROBLEMS);
         problems.truncate(MOST_PROBLEMS);
-        Scan { events, problems, problems_left_out, hides_pods }
+        Scan { events, problems, problems_left_out, heard: None, hides_pods }
     }
 
     /// The objects in force, with the files they came from.

@@ -26,6 +26,8 @@ pub struct Failures(BTreeMap<NamespacedName, Failure>);
 struct Failure {
     error: CaptureError,
     since: Instant,
+    /// When it was tried last.
+    tried: Instant,
     warned: bool,
 }
 
@@ -38,6 +40,13 @@ impl Failures {
     /// Why a pod is not captured.
     pub fn get(&self, pod: &NamespacedName) -> Option<&CaptureError> {
         self.0.get(pod).map(|failure| &failure.error)
+    }
+
+    /// Since when a pod could have been captured, if it could not be captured at once: a pod that starts could not be while
+    /// nothing of it ran, or it had no address.
+    pub(super) fn since(&self, pod: &NamespacedName) -> Option<Instant> {
+        let failure = self.0.get(pod)?;
+        Some(if patience(&failure.error) > Duration::ZERO { failure.tried } else { failure.since })
     }
 
     /// Notes that a pod cannot be captured, with a kubelet that starts it or without; says how loud that is to be said now,
@@ -54,7 +63,7 @@ impl Failures {
         let (is_new, since) = (before.is_none(), before.map_or(now, |before| before.since));
         let warned = before.is_some_and(|before| before.warned);
         let due = !warned && now.duration_since(since) >= patience;
-        self.0.insert(pod.clone(), Failure { error, since, warned: warned || due });
+        self.0.insert(pod.clone(), Failure { error, since, tried: now, warned: warned || due });
         match (due, is_new) {
             (true, _) => Some(Level::WARN),
             (false, true) => Some(Level::DEBUG),
@@ -102,6 +111,19 @@ mod tests {
         assert_eq!(note(CaptureError::NoAddress, TO_RUN * 2), None);
         assert_eq!(note(CaptureError::NotRunning, TO_RUN * 2), Some(Level::DEBUG));
         assert_eq!(note(CaptureError::NotRunning, TO_RUN * 3), Some(Level::WARN));
+    }
+
+    #[test]
+    fn the_time_of_a_capture_begins_when_it_could_have_been_made() {
+        let (mut failures, start) = (Failures::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert_eq!(failures.since(&pod()), None);
+        failures.note(&pod(), CaptureError::NotRunning, true, start);
+        failures.note(&pod(), CaptureError::NotRunning, true, start + second);
+        assert_eq!(failures.since(&pod()), Some(start + second));
+        failures.note(&pod(), CaptureError::Disputed, true, start + 2 * second);
+        failures.note(&pod(), CaptureError::Disputed, true, start + 3 * second);
+        assert_eq!(failures.since(&pod()), Some(start + 2 * second));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const KIND: Kind = Kind::AccessPolicy;
 /// A watch of a kind that an API server knows while it is `installed`, with one object.
 struct Watched {
     installed: watch::Sender<bool>,
-    told: Receiver<(Kind, Told)>,
+    told: Receiver<Message>,
     watch: AbortHandle,
 }
 

@@ -69,6 +69,8 @@ pub mod workload {
     pub const SKIPS_OUTBOUND: u32 = 2;
     /// Has entries in `PORT_RULES` for inbound connections.
     pub const SKIPS_INBOUND: u32 = 4;
+    /// Leaves the mesh: only what is on its way to one of the agent's listeners still gets there.
+    pub const LEAVING: u32 = 8;
 }
 
 /// Value of `ENDPOINTS`, by [`Address`]: a pod of any node that is in the mesh.

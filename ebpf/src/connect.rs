@@ -107,6 +107,9 @@ fn decide(ctx: &SockAddrContext, asked: Address, family: u16) -> Outcome {
     {
         return Outcome::Pass;
     }
+    if workload.flags & workload::LEAVING != 0 {
+        return leave_alone(ctx);
+    }
     let Some(settings) = settings() else { return Outcome::Refuse };
     if is_open(settings) {
         count(counter::OPENED);

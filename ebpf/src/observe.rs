@@ -52,7 +52,7 @@ unsafe fn connecting(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: 
     let kept = unsafe { connection_of(sk) };
     if kept.is_null() {
         // SAFETY: as the caller promises.
-        if ends.is_inside() || unsafe { is_agents(sk) } {
+        if ends.is_inside() || is_leaving(workload) || unsafe { is_agents(sk) } {
             return;
         }
         // SAFETY: as the caller promises.
@@ -70,6 +70,12 @@ unsafe fn connecting(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: 
         let _ = VOUCHED.insert(&tuple(ends), &Voucher { netns, generation, pad: 0 }, 0);
     }
     watch(ctx);
+}
+
+/// Whether new connections of the pod are nobody's business any more, unless they were redirected.
+#[inline(always)]
+fn is_leaving(workload: &Workload) -> bool {
+    workload.flags & workload::LEAVING != 0
 }
 
 /// Whether the connection begins at the pod's own address: with CAP_NET_RAW an application binds to any
@@ -106,7 +112,7 @@ unsafe fn accepted(ctx: &SockOpsContext, netns: u64, sk: *mut bpf_sock, ends: &E
         }
         return;
     }
-    if ends.is_inside() || ends.local_port == TUNNEL_PORT {
+    if ends.is_inside() || ends.local_port == TUNNEL_PORT || is_leaving(workload) {
         return;
     }
     let vouched = VOUCHED.get_ptr(&tuple(&ends.reversed())).is_some();

@@ -65,6 +65,9 @@ fn way(netns: u64, ends: &Ends, workload: &Workload, settings: &Config) -> Way {
     if ends.local_port == TUNNEL_PORT {
         return Way::Agent(listener::TUNNEL);
     }
+    if workload.flags & workload::LEAVING != 0 {
+        return Way::Pass;
+    }
     if workload.flags & workload::SKIPS_INBOUND != 0
         && has_port_rule(netns, ends.local_port, port_rule::SKIP_INBOUND)
     {

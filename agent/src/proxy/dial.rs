@@ -1,16 +1,22 @@
 //! Connections that the agent makes from inside a pod's namespace.
 //!
-//! Entry points: [`connect`], and [`DialError`] with the reason's word.
+//! Entry points: [`connect`], [`connect_tunnel`], and [`DialError`] with the reason's word.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::pod::LocalPod;
 use crate::{datapath::sockets::SocketMaker, flows::record::Reason};
+
+/// Within which time every node has captured a pod of its own that others know to be in the mesh.
+const CAPTURED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Before a tunnel port is tried again for the first time; each next pause is twice as long.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a destination could not be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,29 @@ pub fn reason_of(error: &io::Error) -> Reason {
 pub async fn connect(sockets: SocketMaker, pod: Arc<LocalPod>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = sockets.dialler(&pod.netns, to)?;
     TcpSocket::from_std_stream(socket.into()).connect(to).await
+}
+
+/// As [`connect`], to a pod's tunnel port. It is tried again for a while when nobody is there: the pod's node may hear a
+/// moment later than this one that it is in the mesh.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_tunnel(
+    sockets: SocketMaker,
+    pod: Arc<LocalPod>,
+    to: SocketAddr,
+) -> io::Result<TcpStream> {
+    let late = Instant::now() + CAPTURED_WITHIN;
+    let mut pause = PAUSE;
+    loop {
+        match connect(sockets.clone(), pod.clone(), to).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < late => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// As [`connect`], but gives up after `limit`.

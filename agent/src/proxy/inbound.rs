@@ -46,6 +46,12 @@ use records::{begin, close, finish, own, stranger};
 /// off from everyone, and is not held until somebody answers.
 const RELEASE: Duration = Duration::from_millis(500);
 
+/// How long those of a pod that left the mesh have: until their streams have ended.
+const LEFT: Duration = Duration::from_secs(365 * 86_400);
+
+/// How long those go on as they were. One that was taken in as the last would have to turn its first stream away.
+const WORD: Duration = Duration::from_secs(1);
+
 /// Takes one session in on `pod`'s tunnel port, and each of its streams as a connection.
 pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, peer: ClientAddr) {
     let context = worker.context.clone();
@@ -67,18 +73,34 @@ pub async fn tunnel(worker: Rc<Worker>, pod: Arc<LocalPod>, socket: TcpStream, p
             return;
         }
     };
-    let (stopping, released) = (worker.stopping(), pod.released());
+    let (stopping, left, released) = (worker.stopping(), pod.left(), pod.released());
     let drain = context.options.server.drain;
+    let left = async move {
+        if left.await {
+            return RELEASE;
+        }
+        tokio::time::sleep(WORD).await;
+        LEFT
+    };
     let stopping = async move {
         tokio::select! {
             () = stopping => drain,
-            () = released => RELEASE,
+            limit = left => limit,
         }
+    };
+    // One that was given more time has no more than others from then on.
+    let released = async move {
+        released.await;
+        tokio::time::sleep(2 * RELEASE).await;
     };
     let handler = |incoming: Incoming| stream(worker.clone(), pod.clone(), incoming, peer);
     let options =
         ServerOptions { windows: Windows::of_nth(session.others()), ..context.options.server.clone() };
-    if let Err(error) = serve_tunnel(socket, config, &options, stopping, handler).await {
+    let served = tokio::select! {
+        served = serve_tunnel(socket, config, &options, stopping, handler) => served,
+        () = released => Ok(()),
+    };
+    if let Err(error) = served {
         refused_session(&context, &pod, peer, &error);
     }
 }

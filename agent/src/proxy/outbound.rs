@@ -181,7 +181,7 @@ impl Connection<'_> {
             expected: workload.identity.clone(),
         };
         let request = request(context, self.pod, destination.endpoint, client);
-        let connect = || dial::connect(context.sockets.clone(), self.pod.clone(), key.destination);
+        let connect = || dial::connect_tunnel(context.sockets.clone(), self.pod.clone(), key.destination);
         let opened = self.worker.pool.open(&key, &credentials, connect, &request).await;
         let (mut stream, tls) = match opened {
             Ok(opened) => opened,

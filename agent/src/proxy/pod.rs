@@ -47,7 +47,17 @@ pub struct LocalPod {
     /// Microseconds.
     processor: AtomicU64,
     most: u32,
-    released: watch::Sender<bool>,
+    hold: watch::Sender<Hold>,
+}
+
+/// Whether a pod is the agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Captured,
+    /// It has left the mesh: nothing new is taken, and what there is goes on until it ends.
+    Left,
+    /// It is let go of at once.
+    Released,
 }
 
 impl LocalPod {
@@ -67,7 +77,7 @@ impl LocalPod {
             kept: Arc::default(),
             processor: AtomicU64::new(0),
             most,
-            released: watch::Sender::new(false),
+            hold: watch::Sender::new(Hold::Captured),
         }
     }
 
@@ -81,17 +91,34 @@ impl LocalPod {
         self.addresses.contains(&address)
     }
 
+    /// Says that the pod has left the mesh: listeners and sessions take nothing new.
+    pub fn leave(&self) {
+        self.hold.send_if_modified(|hold| {
+            let captured = *hold == Hold::Captured;
+            *hold = if captured { Hold::Left } else { *hold };
+            captured
+        });
+    }
+
     /// Says that the pod is no longer captured: its sessions end.
     pub fn release(&self) {
-        self.released.send_replace(true);
+        self.hold.send_replace(Hold::Released);
+    }
+
+    /// Waits until the pod has left the mesh, or is no longer captured; says whether the latter.
+    pub fn left(&self) -> impl Future<Output = bool> + use<> {
+        let mut hold = self.hold.subscribe();
+        async move {
+            // An error means that nobody holds the pod any more, which is as good.
+            hold.wait_for(|hold| *hold != Hold::Captured).await.map_or(true, |hold| *hold == Hold::Released)
+        }
     }
 
     /// Waits until the pod is no longer captured.
     pub fn released(&self) -> impl Future<Output = ()> + use<> {
-        let mut released = self.released.subscribe();
+        let mut hold = self.hold.subscribe();
         async move {
-            // An error means that nobody holds the pod any more, which is as good.
-            let _ = released.wait_for(|released| *released).await;
+            let _ = hold.wait_for(|hold| *hold == Hold::Released).await;
         }
     }
 

@@ -55,6 +55,7 @@ pub struct Listeners {
 
 enum Command {
     Add(Arc<LocalPod>, Listeners),
+    Leave(Arc<LocalPod>),
     Remove(Arc<LocalPod>, Ending),
     JudgeAgain(Arc<Snapshot>),
     Drain(Duration, oneshot::Sender<usize>),
@@ -107,6 +108,15 @@ impl Workers {
     pub fn add(&self, pod: Arc<LocalPod>, listeners: Vec<Listeners>) {
         for (commands, listeners) in self.commands.iter().zip(listeners) {
             send(commands, Command::Add(pod.clone(), listeners));
+        }
+    }
+
+    /// Accepts no more for a pod than what waits already. Its connections go on until they end, by the sessions that
+    /// they have.
+    pub fn leave(&self, pod: &Arc<LocalPod>) {
+        pod.leave();
+        for commands in &self.commands {
+            send(commands, Command::Leave(pod.clone()));
         }
     }
 
@@ -181,11 +191,23 @@ async fn run(context: Arc<Context>, mut commands: mpsc::Receiver<Command>) {
                 let served = pods.entry(pod.netns.cookie()).or_insert_with(|| Served::new(&pod));
                 served.accept_all(&worker, listeners, &mut tasks);
             }
+            Some(Command::Leave(pod)) => {
+                // Those who accept hear of it from the pod.
+                pods.remove(&pod.netns.cookie());
+                worker.upstreams.forget(&pod.uid);
+                worker.context.limits.forget(&pod.uid);
+                worker.pool.retire(&pod.uid);
+            }
             Some(Command::Remove(pod, why)) => {
-                if let Some(served) = pods.remove(&pod.netns.cookie()) {
+                worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
+                let cookie = pod.netns.cookie();
+                // One that has left may be back, and captured anew.
+                if pods.get(&cookie).is_some_and(|served| !Arc::ptr_eq(&served.pod, &pod)) {
+                    continue;
+                }
+                if let Some(served) = pods.remove(&cookie) {
                     served.tasks.iter().for_each(AbortHandle::abort);
                 }
-                worker.live.end_where(|subject| Arc::ptr_eq(subject.pod(), &pod).then(|| why.clone()));
                 worker.upstreams.forget(&pod.uid);
                 worker.context.limits.forget(&pod.uid);
                 worker.pool.forget(&pod.uid);
@@ -268,7 +290,7 @@ impl Served {
     }
 }
 
-/// Accepts on one listener until the worker stops; each connection is a task on the pod's account, and outlives the
+/// Accepts on one listener until the worker stops or the pod leaves; each connection is a task on the pod's account, and outlives the
 /// listener. The runtime owns it: it ends with the worker at the latest.
 fn accept<F>(
     (worker, pod, share): (&Rc<Worker>, &Arc<LocalPod>, &Rc<Share>),
@@ -287,7 +309,14 @@ where
                 return;
             }
         };
-        let mut stopping = pin!(worker.stopping());
+        let (stopping, left) = (worker.stopping(), pod.left());
+        let stopping = async move {
+            tokio::select! {
+                () = stopping => {}
+                _ = left => {}
+            }
+        };
+        let mut stopping = pin!(stopping);
         loop {
             let accepted = tokio::select! {
                 biased;

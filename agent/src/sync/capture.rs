@@ -20,6 +20,7 @@ use weir_common::{Address, ListenerKey, Workload as KernelWorkload, workload};
 
 use super::{
     Reconciler,
+    leaving::Leaving,
     listeners::{KINDS, listening_ports},
     virtual_port,
 };
@@ -61,9 +62,14 @@ impl Reconciler {
             .collect();
         let mut changed = BTreeSet::new();
         for key in leaving {
-            self.release(&key);
+            if self.has_left(&key) {
+                self.leave(&key);
+            } else {
+                self.release(&key);
+            }
             changed.insert(key);
         }
+        self.settle_leaving();
         self.failed.keep(|key| wanted.contains_key(key) || doubly.contains_key(key));
         for (key, error) in doubly {
             self.note_failure(&key, error);
@@ -164,6 +170,8 @@ impl Reconciler {
         let listeners = self.listen(&netns)?;
         self.datapath.steer(&netns)?;
         let ports = listening_ports(&netns);
+        // What came to the listeners of before is in their hands.
+        self.succeed(cookie);
         let pod = Arc::new(LocalPod::new(workload, netns, self.options.most_connections));
         self.workers.add(pod.clone(), listeners);
         self.known.note(cookie, workload.clone());
@@ -188,32 +196,47 @@ impl Reconciler {
         let Some(captured) = self.pods.remove(key) else { return };
         let cookie = captured.pod.netns.cookie();
         let why = self.why_released(key, &captured);
-        let tables = &mut self.datapath.tables;
-        for address in &captured.pod.addresses {
-            let address = Address::from_octets(octets(*address));
-            if tables.endpoints.desired(&address).is_some_and(|endpoint| endpoint.netns == cookie) {
-                tables.endpoints.unset(&address);
-            }
-        }
+        self.forget_endpoints(&captured);
         if closed {
             self.closed.insert(cookie);
         } else {
             self.forget(cookie);
         }
-        let tables = &mut self.datapath.tables;
-        for worker in 0..self.workers.count() as u32 {
-            for kind in KINDS {
-                tables.steer_to_none(ListenerKey { netns: cookie, kind, worker });
+        self.steer_to_nobody(cookie);
+        self.forget_rules(cookie);
+        self.workers.remove(&captured.pod, &why);
+        self.known.gone(cookie);
+        tracing::info!(pod = %key, why = &*why.detail, closed, "released");
+    }
+
+    /// Takes away that a pod's addresses lead to it.
+    pub(super) fn forget_endpoints(&mut self, captured: &Captured) {
+        let cookie = captured.pod.netns.cookie();
+        let endpoints = &mut self.datapath.tables.endpoints;
+        for address in &captured.pod.addresses {
+            let address = Address::from_octets(octets(*address));
+            if endpoints.desired(&address).is_some_and(|endpoint| endpoint.netns == cookie) {
+                endpoints.unset(&address);
             }
         }
+    }
+
+    pub(super) fn steer_to_nobody(&mut self, netns: u64) {
+        for worker in 0..self.workers.count() as u32 {
+            for kind in KINDS {
+                self.datapath.tables.steer_to_none(ListenerKey { netns, kind, worker });
+            }
+        }
+    }
+
+    /// Takes away all that was decided about connections of a pod and to it.
+    pub(super) fn forget_rules(&mut self, cookie: u64) {
+        let tables = &mut self.datapath.tables;
         tables.port_rules.unset_where(|key, _| key.netns == cookie);
         tables.skipped_networks.unset_where(|network, _| network.key.netns == cookie);
         tables.plaintext_sources.unset_where(|network, _| network.key.netns == cookie);
         tables.verdicts.unset_where(|key, _| key.source == cookie || key.destination == cookie);
         tables.set_listening(cookie, &HashMap::new());
-        self.workers.remove(&captured.pod, &why);
-        self.known.gone(cookie);
-        tracing::info!(pod = %key, why = &*why.detail, closed, "released");
     }
 
     /// Takes the hooks' knowledge of a namespace away, and the program in it.
@@ -230,7 +253,6 @@ impl Reconciler {
             Some(_) if !self.is_at_home(captured) => {
                 ending(Reason::Reset, "the pod's network namespace is gone")
             }
-            Some(workload) if !workload.enrolled => ending(Reason::NoLongerAllowed, "the pod left the mesh"),
             Some(workload) if workload.identity != captured.pod.identity => {
                 ending(Reason::NoLongerAllowed, "the pod's identity changed")
             }
@@ -266,7 +288,11 @@ impl Reconciler {
         // net.* below /proc/sys is the calling thread's namespace's.
         let text = netns.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range"))??;
         let range = virtual_port::parse_range(&text).ok_or_else(|| CaptureError::NoPort(text.clone()))?;
+        if let Some(port) = self.leaving_port(netns.cookie()) {
+            return Ok(port);
+        }
         let mut taken: HashSet<u16> = self.pods.values().map(|captured| captured.virtual_port).collect();
+        taken.extend(self.leaving.iter().map(Leaving::virtual_port));
         taken.extend(self.adopted.values().map(|adopted| adopted.virtual_port));
         taken.extend(diag::sockets(netns, diag::states::LISTEN)?.iter().map(|socket| socket.local.port()));
         virtual_port::choose(&range, &taken).ok_or_else(|| CaptureError::NoPort(text.trim().into()))
@@ -281,7 +307,7 @@ impl Reconciler {
     }
 }
 
-fn ending(reason: Reason, words: &str) -> Ending {
+pub(super) fn ending(reason: Reason, words: &str) -> Ending {
     Ending { reason, policy: None, detail: words.into(), gently: false }
 }
 
@@ -310,7 +336,7 @@ fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
-fn kernel_workload(workload: &Workload, virtual_port: u16) -> KernelWorkload {
+pub(super) fn kernel_workload(workload: &Workload, virtual_port: u16) -> KernelWorkload {
     let of = |family: fn(&IpAddr) -> bool| {
         let found = workload.addresses.iter().copied().find(family);
         found.map(|ip| Address::from_octets(octets(ip))).unwrap_or_default()

@@ -8,6 +8,7 @@ mod capture;
 mod closed;
 pub mod known;
 mod layer7;
+mod leaving;
 mod listeners;
 mod places;
 mod rejudge;
@@ -30,7 +31,7 @@ pub use self::{
     capture::{CaptureError, Captured, Failures},
     known::Known,
 };
-use self::{layer7::Clients, places::Found};
+use self::{layer7::Clients, leaving::Leaving, places::Found};
 use crate::{
     addr::octets,
     datapath::{Datapath, events::monotonic_ns, netns::interface_addresses},
@@ -79,6 +80,8 @@ pub struct Reconciler {
     /// What an earlier agent captured, by namespace cookie.
     adopted: HashMap<u64, weir_common::Workload>,
     places: Found,
+    /// Pods that have left the mesh, and what they still have of it.
+    leaving: Vec<Leaving>,
     /// Cookies of namespaces that are hooked, and have no listeners.
     closed: HashSet<u64>,
     /// Whether all of the source could be read.
@@ -116,6 +119,7 @@ impl Reconciler {
             pods: BTreeMap::new(),
             adopted,
             places: Found::default(),
+            leaving: Vec::new(),
             closed: HashSet::new(),
             complete: false,
             failed: Failures::default(),
@@ -176,7 +180,7 @@ impl Reconciler {
         self.decide_all();
         let captured = self.cookies();
         for cookie in self.datapath.steered() {
-            if !captured.contains(&cookie) && !self.closed.contains(&cookie) {
+            if !captured.contains(&cookie) && !self.closed.contains(&cookie) && !self.is_leaving(cookie) {
                 self.datapath.unsteer(cookie);
             }
         }
@@ -272,7 +276,8 @@ impl Reconciler {
         let captured = self.pods.values().map(|captured| captured.pod.identity.clone());
         let own = snapshot.workloads_on_node(&self.options.node);
         let coming = own.filter(|workload| workload.enrolled && !workload.host_network);
-        captured.chain(coming.map(|workload| workload.identity.clone())).collect()
+        let leaving = self.leaving.iter().map(|leaving| leaving.pod().identity.clone());
+        captured.chain(leaving).chain(coming.map(|workload| workload.identity.clone())).collect()
     }
 
     fn cookies(&self) -> HashSet<u64> {

@@ -147,6 +147,17 @@ impl Pool {
         });
     }
 
+    /// Takes no more streams on any session of `source_pod`; each ends with its streams.
+    pub fn retire(&self, source_pod: &str) {
+        self.shared.entries.borrow_mut().retain(|key, entry| {
+            let own = &*key.source_pod == source_pod;
+            if own {
+                entry.sessions().for_each(|session| session.retire());
+            }
+            !own
+        });
+    }
+
     /// Takes no more streams anywhere; sessions end with their streams.
     pub fn drain(&self) {
         let mut entries = self.shared.entries.borrow_mut();

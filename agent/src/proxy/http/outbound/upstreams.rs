@@ -309,7 +309,7 @@ async fn open_with(
         expected: workload.identity.clone(),
     };
     let request = outbound::request(context, pod, target.endpoint, client);
-    let connect = || dial::connect(sockets(), pod.clone(), key.destination);
+    let connect = || dial::connect_tunnel(sockets(), pod.clone(), key.destination);
     let opened = worker.pool.open(&key, &credentials, connect, &request).await;
     let (stream, tls) = opened.map_err(|error| Failure::Unconnected(Unconnected::Tunnel(error)))?;
     let tls = TlsInfo {

@@ -83,9 +83,14 @@ pub(crate) fn remove(dir: &Path) -> Result<()> {
     if !dir.exists() {
         return Ok(());
     }
-    fs::write(dir.join("cgroup.kill"), "1").with_context(|| format!("killing {}", dir.display()))?;
-    wait_until_empty(dir)?;
+    kill(dir)?;
     remove_folders(dir)
+}
+
+/// Kills everything in `dir` and below it, and waits until it is gone.
+pub(crate) fn kill(dir: &Path) -> Result<()> {
+    fs::write(dir.join("cgroup.kill"), "1").with_context(|| format!("killing {}", dir.display()))?;
+    wait_until_empty(dir)
 }
 
 /// `cgroup.events` wakes its pollers when the last process has gone.

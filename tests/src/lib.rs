@@ -30,7 +30,7 @@ mod topology;
 
 pub use agent::{Agent, AgentBuilder};
 pub use api_server::ApiServer;
-pub use cluster::{BUSYBOX, CNI_FLAGS, Cluster, KubeAgent, KubeNode, kubectl_in};
+pub use cluster::{BUSYBOX, CNI_FLAGS, Cluster, KubeAgent, KubeNode, Traffic, kubectl_in};
 pub use conformance::{Conformance, Findings, Outcome, Seen, Verdict};
 pub use controller::Controller;
 pub use deploy::{chart_objects, kustomize_objects};

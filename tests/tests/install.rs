@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use installed::{Shop, Traffic};
+use installed::Shop;
 use serde_json::Value;
 use weir_tests::{chart_objects, kustomize_objects};
 
@@ -39,7 +39,7 @@ fn no_request_fails_while_the_agents_are_replaced_one_by_one() -> Result<()> {
     shop.cluster.install()?;
     shop.is_meshed()?;
     let before = shop.agents()?;
-    let traffic = Traffic::start(&shop, &["near", "far"])?;
+    let traffic = shop.traffic(&["near", "far"])?;
 
     shop.cluster.kubectl(["-n", "weir-system", "rollout", "restart", "daemonset/weir-agent"])?;
     shop.cluster.wait_agents()?;

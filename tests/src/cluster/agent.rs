@@ -54,6 +54,16 @@ impl KubeAgent {
         self.process.wait().map(drop)
     }
 
+    /// Has it do nothing, as on a machine that is busy.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Has it go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.process.log()
@@ -69,6 +79,11 @@ impl KubeAgent {
     /// The sum of the samples of metric `name` that have these labels; `None` where there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
         Ok(metrics::sum(&metrics::fetch(&self.host.netns, metrics::ADDRESS, "/metrics")?, name, labels))
+    }
+
+    /// What it answers at its metrics port; an error when that is not 200.
+    pub fn http(&self, path: &str) -> Result<String> {
+        metrics::fetch(&self.host.netns, metrics::ADDRESS, path)
     }
 
     /// Its flows from now on, after those that it has kept.

@@ -7,6 +7,7 @@
 mod agent;
 mod install;
 mod node;
+mod traffic;
 
 use std::{
     fs,
@@ -21,6 +22,7 @@ use serde_json::json;
 pub use self::{
     agent::KubeAgent,
     node::{CNI_FLAGS, KubeNode},
+    traffic::Traffic,
 };
 use crate::{
     CLUSTER_LIMIT,
@@ -65,6 +67,11 @@ impl Cluster {
         &self.api
     }
 
+    /// The API server, to be stopped and started.
+    pub fn api_mut(&mut self) -> &mut ApiServer {
+        &mut self.api
+    }
+
     /// Runs `kubectl WORDS…` to its end, and gives what it printed.
     pub fn kubectl<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Result<String> {
         self.api.kubectl(words)
@@ -87,6 +94,11 @@ impl Cluster {
     /// The nodes.
     pub fn nodes(&self) -> &[KubeNode] {
         &self.nodes
+    }
+
+    /// The nodes, to be switched off and on.
+    pub fn nodes_mut(&mut self) -> &mut [KubeNode] {
+        &mut self.nodes
     }
 
     /// Leaves everything up.

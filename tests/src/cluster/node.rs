@@ -8,7 +8,10 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context, Result};
@@ -28,6 +31,9 @@ use crate::{
 pub const CNI_FLAGS: [&str; 2] = ["--cni-conf-dir=/etc/cni/net.d", "--cni-bin-dir=/usr/lib/cni"];
 /// The network of the node's pods.
 const CHAIN: &str = "/etc/cni/net.d/10-bridge.conflist";
+
+/// Each exec in a container has a name.
+static EXECS: AtomicU32 = AtomicU32::new(0);
 
 /// Makes the file system, says which process is in it, and becomes the command: `sh -c … sh DIR COMMAND…`.
 const ROOT: &str = r#"
@@ -66,8 +72,10 @@ pub struct KubeNode {
     kubelet: Option<Process>,
     proxy: Process,
     containerd: Process,
+    /// What keeps its file system while it is switched off.
+    remains: Option<Process>,
     images: Vec<PathBuf>,
-    _scope: Arc<Scope>,
+    scope: Arc<Scope>,
 }
 
 impl KubeNode {
@@ -79,7 +87,7 @@ impl KubeNode {
         images: &[PathBuf],
     ) -> Result<Self> {
         let dir = scope.dir.join(name);
-        fs::create_dir(&dir)?;
+        fs::create_dir_all(dir.join("static"))?;
         let host = network(scope, number, name)?;
         cgroup::make_everywhere(&scope.relative_cgroup().join(name))?;
         fs::write(dir.join("net.conflist"), conflist(number).to_string())?;
@@ -96,8 +104,7 @@ impl KubeNode {
         eventually_within(CLUSTER_LIMIT, "a node's file system", || {
             Ok(fs::read_to_string(dir.join("pid")).ok().filter(|pid| !pid.is_empty()))
         })?;
-        let words = [programs::kubernetes("kube-proxy")?, format!("--config={}", path("proxy.yaml"))];
-        let proxy = host.start(&dir.join("proxy.log"), in_root(&dir, words)?)?;
+        let proxy = start_proxy(&host, &dir)?;
         let mut node = Self {
             name: name.into(),
             host,
@@ -107,8 +114,9 @@ impl KubeNode {
             kubelet: None,
             proxy,
             containerd,
+            remains: None,
             images: images.to_vec(),
-            _scope: scope.clone(),
+            scope: scope.clone(),
         };
         node.import()?;
         node.start_kubelet()?;
@@ -128,6 +136,52 @@ impl KubeNode {
     /// Runs a command on the node, with its network and its files, to its end.
     pub fn run<S: AsRef<str>>(&self, command: impl IntoIterator<Item = S>) -> Result<Finished> {
         self.host.spawn(in_root(&self.dir, command)?)?.finish()
+    }
+
+    /// Runs a command in the first container of a pod, without a word to the API server, to its end.
+    pub fn exec<S: AsRef<str>>(&self, pod: &str, command: impl IntoIterator<Item = S>) -> Result<Finished> {
+        let filter =
+            format!(r#"labels."io.kubernetes.pod.name"=={pod},labels."io.cri-containerd.kind"==container"#);
+        let listed = self.run(["ctr", "-n", "k8s.io", "containers", "list", "-q", &filter])?.success()?;
+        let container = listed.lines().next().with_context(|| format!("no container of {pod}"))?;
+        let mut words = ["ctr", "-n", "k8s.io", "task", "exec", "--exec-id"].map(str::to_owned).to_vec();
+        words.extend([format!("test-{}", EXECS.fetch_add(1, Ordering::Relaxed)), container.into()]);
+        words.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
+        self.run(words)
+    }
+
+    /// Has its kubelet run a pod that the API server was not told of, or one in place of the last with this name.
+    pub fn run_static(&self, name: &str, pod: &Value) -> Result<()> {
+        // Seen whole or not at all.
+        let (new, file) = (self.dir.join("static-pod.json"), self.dir.join(format!("static/{name}.json")));
+        fs::write(&new, pod.to_string())?;
+        Ok(fs::rename(new, file)?)
+    }
+
+    /// Switches it off: every process on it is killed at once. What they have left stays, as after no real switching off:
+    /// files, sockets, pins, namespaces with their names.
+    pub fn crash(&mut self) -> Result<()> {
+        // Somebody has to be there, or its file system would be gone too.
+        let words = ["sh", "-c", "echo here; exec sleep 2147483647"];
+        let aside = Host { cgroup: self.scope.cgroup.join("control"), ..self.host.clone() };
+        let mut remains = aside.spawn(in_root(&self.dir, words)?)?;
+        remains.wait_line("it to be in the node's file system", |_| Some(()))?;
+        fs::write(self.dir.join("pid"), remains.id().to_string())?;
+        for cgroup in [&self.cgroup, &self.host.cgroup] {
+            cgroup::kill(cgroup)?;
+        }
+        self.remains = Some(remains);
+        Ok(())
+    }
+
+    /// Switches it on again.
+    pub fn boot(&mut self) -> Result<()> {
+        let config = self.dir.join("containerd.toml").display().to_string();
+        let containerd = in_root(&self.dir, ["containerd", "--config", &config])?;
+        self.containerd = self.host.start(&self.dir.join("containerd.log"), containerd)?;
+        self.proxy = start_proxy(&self.host, &self.dir)?;
+        self.wait_runtime()?;
+        self.start_kubelet()
     }
 
     /// The names of the processes on the node, those in its pods too.
@@ -179,10 +233,15 @@ impl KubeNode {
         self.kubelet.into_iter().chain([self.proxy, self.containerd]).for_each(std::mem::forget);
     }
 
-    fn import(&self) -> Result<()> {
+    fn wait_runtime(&self) -> Result<()> {
         eventually_within(CLUSTER_LIMIT, "containerd to answer", || {
             Ok(self.run(["ctr", "version"])?.success().ok())
-        })?;
+        })
+        .map(drop)
+    }
+
+    fn import(&self) -> Result<()> {
+        self.wait_runtime()?;
         for image in &self.images {
             let file = image.display().to_string();
             self.run(["ctr", "--namespace", "k8s.io", "image", "import", &file])?.success()?;
@@ -203,6 +262,12 @@ impl KubeNode {
         self.kubelet = Some(self.host.start(&self.dir.join("kubelet.log"), words)?);
         Ok(())
     }
+}
+
+fn start_proxy(host: &Host, dir: &Path) -> Result<Process> {
+    let config = dir.join("proxy.yaml").display().to_string();
+    let words = [programs::kubernetes("kube-proxy")?, format!("--config={config}")];
+    host.start(&dir.join("proxy.log"), in_root(dir, words)?)
 }
 
 /// A command with what puts it into the node's file system.
@@ -268,6 +333,7 @@ fn kubelet(scope: &Scope, name: &str, dir: &Path) -> serde_json::Value {
         "clusterDNS": [DNS], "clusterDomain": "cluster.local",
         "maxPods": 200, "enforceNodeAllocatable": ["pods"],
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "staticPodPath": dir.join("static"), "fileCheckFrequency": "1s",
         "nodeStatusUpdateFrequency": "5s", "serializeImagePulls": false,
     })
 }

@@ -1,12 +1,12 @@
 //! A cluster on which Weir is to be installed, and pods that talk: `cart` and `near` on node-1, `far` on node-2.
 //!
-//! Entry points: [`Shop`], [`Traffic`].
+//! Entry point: [`Shop`].
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use weir_tests::{BUSYBOX, CLUSTER_LIMIT, Cluster, Flow, KubeNode, eventually_within, weir_archive};
+use weir_tests::{BUSYBOX, CLUSTER_LIMIT, Cluster, Flow, KubeNode, Traffic, eventually_within, weir_archive};
 
 /// The cluster; nothing of Weir is on it but its image.
 pub(crate) struct Shop {
@@ -158,6 +158,13 @@ impl Shop {
         described.collect()
     }
 
+    /// Requests of cart's to each of these.
+    pub(crate) fn traffic(&self, servers: &[&'static str]) -> Result<Traffic<'_>> {
+        let at = |server: &&'static str| Ok((*server, format!("{}:8080", self.address(server)?)));
+        let servers: Vec<(&str, String)> = servers.iter().map(at).collect::<Result<_>>()?;
+        Traffic::start(&self.cluster, "shop/cart", &servers)
+    }
+
     fn ask(&self, server: &str) -> Result<String> {
         let url = format!("http://{}:8080/", self.address(server)?);
         self.cluster.exec("shop/cart", ["wget", "-qO-", &url])
@@ -189,48 +196,6 @@ impl Shop {
             let flows: Vec<Flow> = flows.collect::<Result<_>>()?;
             Ok(flows.into_iter().find(&condition))
         })
-    }
-}
-
-/// Requests of cart's to each of some servers, one after another.
-pub(crate) struct Traffic<'s>(&'s Shop);
-
-impl<'s> Traffic<'s> {
-    pub(crate) fn start(shop: &'s Shop, servers: &[&str]) -> Result<Self> {
-        for server in servers {
-            let url = format!("http://{}:8080/", shop.address(server)?);
-            // What stays when the exec ends must hold none of its pipes.
-            let script = format!(
-                "rm -f /tmp/end; while [ ! -e /tmp/end ]; do \
-                   if said=$(wget -qO- {url} 2>&1); then echo ok; else echo \"{server}: $said\"; fi; \
-                 done >/tmp/log.{server} 2>&1 </dev/null &"
-            );
-            shop.cluster.exec("shop/cart", ["sh", "-c", &script])?;
-        }
-        let traffic = Self(shop);
-        eventually_within(CLUSTER_LIMIT, "requests", || {
-            let (worked, _) = traffic.so_far()?;
-            Ok((worked > 20).then_some(()))
-        })?;
-        Ok(traffic)
-    }
-
-    /// How many worked, and what was said of those that did not.
-    pub(crate) fn stop(self) -> Result<(usize, Vec<String>)> {
-        // Some more, with the agents as they are now.
-        let (before, _) = self.so_far()?;
-        eventually_within(CLUSTER_LIMIT, "more requests", || {
-            let (worked, failed) = self.so_far()?;
-            Ok((worked + failed.len() > before + 20).then_some(()))
-        })?;
-        self.0.cluster.exec("shop/cart", ["sh", "-c", ": > /tmp/end"])?;
-        self.so_far()
-    }
-
-    fn so_far(&self) -> Result<(usize, Vec<String>)> {
-        let log = self.0.cluster.exec("shop/cart", ["sh", "-c", "cat /tmp/log.*"])?;
-        let (worked, failed): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| *line == "ok");
-        Ok((worked.len(), failed.into_iter().map(str::to_owned).collect()))
     }
 }
 

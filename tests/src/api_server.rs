@@ -62,12 +62,19 @@ impl Host {
 }
 
 /// What an API server is to be beside.
-#[derive(Default)]
 pub(crate) struct Options<'a> {
     /// Who else has a token: a name for it, the user, and the group.
     pub(crate) users: &'a [(&'a str, String, &'a str)],
     /// Whether somebody makes the service accounts that pods need.
     pub(crate) with_service_accounts: bool,
+    /// The ranges of Services' addresses, between commas.
+    pub(crate) services: &'a str,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { users: &[], with_service_accounts: false, services: "10.96.0.0/16" }
+    }
 }
 
 /// A running API server; dropping it ends it and forgets all objects.
@@ -94,11 +101,11 @@ impl ApiServer {
         fs::write(dir.join("tokens.csv"), tokens)?;
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
         fs::write(dir.join("service-accounts.key"), pem(key.private_key().as_der()?.as_ref()))?;
-        let flags = match options.with_service_accounts {
-            true => Vec::new(),
+        let mut flags = vec![format!("--service-cluster-ip-range={}", options.services)];
+        if !options.with_service_accounts {
             // Nobody makes the one that a pod without a word gets.
-            false => vec!["--disable-admission-plugins=ServiceAccount".to_owned()],
-        };
+            flags.push("--disable-admission-plugins=ServiceAccount".into());
+        }
         let etcd = etcd(&host, &dir)?;
         let server = server(&host, &dir, &flags)?;
         let mut api = Self { host, dir, flags, server, etcd };
@@ -345,7 +352,6 @@ fn server(host: &Host, dir: &Path, flags: &[String]) -> Result<Process> {
         "--bind-address=0.0.0.0".into(),
         format!("--secure-port={PORT}"),
         format!("--advertise-address={address}"),
-        "--service-cluster-ip-range=10.96.0.0/16".into(),
         "--authorization-mode=Node,RBAC".into(),
         // It makes a certificate of its own there.
         format!("--cert-dir={}", file("certificates")),

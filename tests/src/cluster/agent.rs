@@ -113,6 +113,12 @@ impl KubeAgent {
         })
     }
 
+    /// The flows that it has kept.
+    pub fn flows(&self) -> Result<Vec<Flow>> {
+        let printed = self.weir(["flows", "--last", "10000", "-o", "json"])?.success()?;
+        printed.lines().map(parse).collect()
+    }
+
     /// Waits for a flow for which `condition` holds; earlier ones count too.
     pub fn wait_flow(&self, what: &str, mut condition: impl FnMut(&Flow) -> bool) -> Result<Flow> {
         eventually_within(CLUSTER_LIMIT, &format!("a flow: {what}"), || {

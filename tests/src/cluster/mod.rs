@@ -2,7 +2,8 @@
 //! a root of its own.
 //!
 //! Entry point: [`Cluster::up`]; from it come [`ApiServer`] and [`KubeNode`]. The control plane is in a network namespace
-//! of its own at 10.99.0.1, node N at 10.99.0.1N with pods in 10.244.N.0/24. Everything is gone when it is dropped.
+//! of its own at 10.99.0.1, node N at 10.99.0.1N with pods in 10.244.N.0/24; of two families, node N is also at fd00:99::1N,
+//! its pods in fd00:10:244:N::/64. Everything is gone when it is dropped.
 
 mod agent;
 mod install;
@@ -37,10 +38,22 @@ use crate::{
 
 /// Where the control plane is.
 const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+const CONTROL6: &str = "fd00:99::1";
 /// Where a pod asks for names.
 const DNS: &str = "10.96.0.10";
 /// The image that every sandbox, and many a test's container, is made of: a busybox.
 pub const BUSYBOX: &str = "weir.dev/busybox:1";
+
+/// Where Services have their addresses.
+const SERVICES: &str = "10.96.0.0/16";
+const SERVICES6: &str = "fd00:10:96::/112";
+
+/// Of which families the addresses of nodes, pods and Services are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    Ipv4,
+    Both,
+}
 
 /// A running cluster.
 pub struct Cluster {
@@ -54,12 +67,17 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster of two nodes, with the images of these archives on each, and waits until both are ready.
     pub fn up(images: &[PathBuf]) -> Result<Self> {
-        Self::build(Scope::new()?, images)
+        Self::build(Scope::new()?, images, Families::Ipv4)
+    }
+
+    /// One whose pods, and Services that ask for it, have addresses of both families.
+    pub fn dual_stack() -> Result<Self> {
+        Self::build(Scope::new()?, &[], Families::Both)
     }
 
     /// One that keeps its name from run to run, and survives this process after [`Cluster::keep`].
     pub fn named(name: &str, images: &[PathBuf]) -> Result<Self> {
-        Self::build(Scope::named(name)?, images)
+        Self::build(Scope::named(name)?, images, Families::Ipv4)
     }
 
     /// The API server.
@@ -109,7 +127,7 @@ impl Cluster {
         self.api.keep();
     }
 
-    fn build(scope: Scope, images: &[PathBuf]) -> Result<Self> {
+    fn build(scope: Scope, images: &[PathBuf], families: Families) -> Result<Self> {
         let scope = Arc::new(scope);
         let control = control(&scope)?;
         let busybox = scope.dir.join("busybox.tar");
@@ -118,13 +136,17 @@ impl Cluster {
 
         let nodes = ["node-1", "node-2"];
         let users = nodes.map(|node| (node, format!("system:node:{node}"), "system:nodes"));
-        let options = Options { users: &users, with_service_accounts: true };
+        let services = match families {
+            Families::Ipv4 => SERVICES.to_owned(),
+            Families::Both => format!("{SERVICES},{SERVICES6}"),
+        };
+        let options = Options { users: &users, with_service_accounts: true, services: &services };
         let api = ApiServer::start_at(control.clone(), scope.dir.join("api-server"), &options)?;
         let mut processes = controllers(&control, &api)?;
         processes.push(name_server(&control, &api, &scope.dir)?);
         let nodes: Vec<KubeNode> = (1..)
             .zip(nodes)
-            .map(|(number, name)| KubeNode::start(&scope, &api, number, name, &images))
+            .map(|(number, name)| KubeNode::start(&scope, &api, (number, name), families, &images))
             .collect::<Result<_>>()?;
         let cluster = Self { nodes, processes, api, scope };
         cluster.wait()?;
@@ -169,6 +191,7 @@ fn control(scope: &Scope) -> Result<Host> {
         "link set lo up\n\
          link add nodes address 02:00:00:00:00:01 type bridge forward_delay 0 mcast_snooping 0\n\
          addr add {CONTROL}/24 dev nodes\n\
+         addr add {CONTROL6}/64 dev nodes nodad\n\
          link set nodes up\n"
     );
     netns::configure(&netns, &[("net/ipv4/ip_forward", "1")], &bridge)?;

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{BUSYBOX, CONTROL, DNS, agent::KubeAgent};
+use super::{BUSYBOX, CONTROL, CONTROL6, DNS, Families, agent::KubeAgent};
 use crate::{
     CLUSTER_LIMIT,
     api_server::{ApiServer, Host},
@@ -69,6 +69,8 @@ pub struct KubeNode {
     pub(super) cgroup: PathBuf,
     /// The files of the cluster.
     pub(super) shared: PathBuf,
+    /// Its addresses, as its kubelet is told them.
+    addresses: String,
     kubelet: Option<Process>,
     proxy: Process,
     containerd: Process,
@@ -82,15 +84,15 @@ impl KubeNode {
     pub(super) fn start(
         scope: &Arc<Scope>,
         api: &ApiServer,
-        number: u8,
-        name: &str,
+        (number, name): (u8, &str),
+        families: Families,
         images: &[PathBuf],
     ) -> Result<Self> {
         let dir = scope.dir.join(name);
         fs::create_dir_all(dir.join("static"))?;
         let host = network(scope, number, name)?;
         cgroup::make_everywhere(&scope.relative_cgroup().join(name))?;
-        fs::write(dir.join("net.conflist"), conflist(number).to_string())?;
+        fs::write(dir.join("net.conflist"), conflist(number, families).to_string())?;
         fs::write(dir.join("kubeconfig"), api.kubeconfig_of(name).to_string())?;
         fs::write(dir.join("kubelet.yaml"), kubelet(scope, name, &dir).to_string())?;
         fs::write(dir.join("proxy.yaml"), proxy(api, name).to_string())?;
@@ -105,12 +107,17 @@ impl KubeNode {
             Ok(fs::read_to_string(dir.join("pid")).ok().filter(|pid| !pid.is_empty()))
         })?;
         let proxy = start_proxy(&host, &dir)?;
+        let addresses = match families {
+            Families::Ipv4 => host.address.to_string(),
+            Families::Both => format!("{},{}", host.address, address6(number)),
+        };
         let mut node = Self {
             name: name.into(),
             host,
             dir,
             cgroup: scope.cgroup.join(name),
             shared: scope.dir.clone(),
+            addresses,
             kubelet: None,
             proxy,
             containerd,
@@ -256,7 +263,7 @@ impl KubeNode {
             format!("--config={}", file("kubelet.yaml")),
             format!("--kubeconfig={}", file("kubeconfig")),
             format!("--hostname-override={}", self.name),
-            format!("--node-ip={}", self.host.address),
+            format!("--node-ip={}", self.addresses),
         ];
         let words = in_root(&self.dir, words)?;
         self.kubelet = Some(self.host.start(&self.dir.join("kubelet.log"), words)?);
@@ -291,29 +298,41 @@ fn network(scope: &Scope, number: u8, name: &str) -> Result<Host> {
         format!("link add {name} type veth peer name eth0 netns {netns}\nlink set {name} master nodes up\n");
     netns::configure(&control, &[], &link)?;
     let mut addresses = format!(
-        "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {CONTROL}\n"
+        "link set lo up\naddr add {address}/24 dev eth0\naddr add {}/64 dev eth0 nodad\nlink set eth0 up\n\
+         route add default via {CONTROL}\nroute add default via {CONTROL6}\n",
+        address6(number)
     );
     for other in (1..=3u8).filter(|other| *other != number) {
         addresses += &format!("route add 10.244.{other}.0/24 via 10.99.0.{}\n", 10 + other);
+        addresses += &format!("route add fd00:10:244:{other}::/64 via {}\n", address6(other));
     }
-    netns::configure(&netns, &[("net/ipv4/ip_forward", "1")], &addresses)?;
+    let forward = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
+    netns::configure(&netns, &forward, &addresses)?;
     netns::configure(&control, &[], &format!("route add 10.244.{number}.0/24 via {address}\n"))?;
     let cgroup = scope.cgroup.join(format!("{name}-system"));
     cgroup::make(&cgroup)?;
     Ok(Host { name: name.into(), cgroup, netns: netns::path(&netns), address: IpAddr::V4(address) })
 }
 
+/// Where a node is, of IPv6.
+fn address6(number: u8) -> String {
+    format!("fd00:99::1{number}")
+}
+
 /// The plain chain of CNI plugins that Debian has.
-fn conflist(number: u8) -> serde_json::Value {
+fn conflist(number: u8, families: Families) -> serde_json::Value {
+    let mut ranges = vec![json!([{"subnet": format!("10.244.{number}.0/24")}])];
+    let mut routes = vec![json!({"dst": "0.0.0.0/0"})];
+    if families == Families::Both {
+        ranges.push(json!([{"subnet": format!("fd00:10:244:{number}::/64")}]));
+        routes.push(json!({"dst": "::/0"}));
+    }
     json!({
         "cniVersion": "1.0.0", "name": "pods",
         "plugins": [
             {
                 "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-                "ipam": {
-                    "type": "host-local", "ranges": [[{"subnet": format!("10.244.{number}.0/24")}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                },
+                "ipam": {"type": "host-local", "ranges": ranges, "routes": routes},
             },
             {"type": "portmap", "capabilities": {"portMappings": true}},
         ],
@@ -341,7 +360,7 @@ fn kubelet(scope: &Scope, name: &str, dir: &Path) -> serde_json::Value {
 fn proxy(api: &ApiServer, name: &str) -> serde_json::Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-        "mode": "iptables", "hostnameOverride": name, "clusterCIDR": "10.244.0.0/16",
+        "mode": "iptables", "hostnameOverride": name, "clusterCIDR": "10.244.0.0/16,fd00:10:244::/48",
         "clientConnection": {"kubeconfig": api.kubeconfig()},
         "conntrack": {"maxPerCore": 0},
     })

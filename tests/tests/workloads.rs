@@ -1,8 +1,10 @@
 //! Workloads of every kind that Kubernetes has, in the mesh on a real cluster, where nobody is let in without an identity.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::{BUSYBOX, CLUSTER_LIMIT, Cluster, KubeAgent, eventually_within};
+use weir_tests::{BUSYBOX, CLUSTER_LIMIT, Cluster, Image, KubeAgent, client, eventually_within};
 
 /// Answers with the pod's name at port 8080.
 const ANSWER: &str = "mkdir -p /tmp/www; hostname > /tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www";
@@ -48,7 +50,12 @@ struct Shop {
 
 impl Shop {
     fn new() -> Result<Self> {
-        let cluster = Cluster::up(&[])?;
+        Self::with(&[])
+    }
+
+    /// With the images of these archives.
+    fn with(images: &[PathBuf]) -> Result<Self> {
+        let cluster = Cluster::up(images)?;
         let annotations = json!({"weir.dev/mesh": "enabled", "weir.dev/mtls": "strict"});
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "annotations": annotations},
@@ -160,6 +167,36 @@ fn a_deployment_is_rolled_while_its_probes_pass_and_no_request_fails() -> Result
         "-o=jsonpath={.items[*].status.containerStatuses[0].restartCount}",
     ])?;
     assert_eq!(restarts, "0 0");
+    Ok(())
+}
+
+#[test]
+fn probes_of_grpc_pass_where_nobody_is_let_in_without_an_identity() -> Result<()> {
+    const IMAGE: &str = "weir.dev/grpc:1";
+    let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpc.tar");
+    let program = client("grpc")?;
+    Image::new(IMAGE)?
+        .program(Path::new(&program), "bin/grpc")?
+        .entrypoint(&["/bin/grpc"])
+        .write(&archive)?;
+    let shop = Shop::with(&[archive])?;
+    let probe =
+        json!({"grpc": {"port": 9000}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 30});
+    let container = json!({
+        "name": "app", "image": IMAGE, "imagePullPolicy": "Never", "args": ["serve", "9000"],
+        "ports": [{"containerPort": 9000}],
+        "startupProbe": probe, "readinessProbe": probe, "livenessProbe": probe,
+    });
+    shop.apply(&[object("v1", "Pod", "api", json!({"nodeName": "node-2", "containers": [container]}))])?;
+    shop.kubectl(["wait", "--for=condition=Ready", "pod/api", "--timeout=50s"])?;
+    shop.agents[1].wait_captured(&["api"])?;
+
+    // Probes are let in from their node, and nobody else is.
+    let address = shop.kubectl(["get", "pod", "api", "-o=jsonpath={.status.podIP}"])? + ":9000";
+    let health = "/grpc.health.v1.Health/Check";
+    let call = |node: usize| shop.cluster.nodes()[node].run([&*program, "call", &address, health]);
+    assert_eq!(call(1)?.success()?.trim(), format!("{health} OK"));
+    assert_eq!(call(0)?.success()?.trim(), format!("{health} Unavailable"));
     Ok(())
 }
 

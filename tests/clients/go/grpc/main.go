@@ -1,6 +1,6 @@
 // grpc-go's own interop server and cases, each case over the same one connection, one after the other.
 //
-//	grpc serve PORT
+//	grpc serve PORT               the health service too, as probes ask for it
 //	grpc cases HOST:PORT CASE…    a line for each case that holds; the first that does not ends the program
 //	grpc denied HOST:PORT         calls while policy denies UnaryCall and StreamingInputCall, and what became of each
 //	grpc many HOST:PORT           calls of all kinds at once
@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 )
@@ -67,6 +69,7 @@ func serve(port string) {
 	}
 	server := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(server, interop.NewTestServer())
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	fmt.Println("listening")
 	log.Fatal(server.Serve(listener))
 }

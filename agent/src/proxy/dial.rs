@@ -13,10 +13,11 @@ use super::pod::LocalPod;
 use crate::{datapath::sockets::SocketMaker, flows::record::Reason};
 
 /// Within which time every node has captured a pod of its own that others know to be in the mesh.
-const CAPTURED_WITHIN: Duration = Duration::from_secs(2);
+const CAPTURED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Before a tunnel port is tried again for the first time; each next pause is twice as long.
+/// Before a tunnel port is tried again for the first time; each next pause is twice as long, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(200);
 
 /// Why a destination could not be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +74,7 @@ pub async fn connect_tunnel(
         match connect(sockets.clone(), pod.clone(), to).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < late => {
                 tokio::time::sleep(pause).await;
-                pause *= 2;
+                pause = (pause * 2).min(LONGEST);
             }
             outcome => return outcome,
         }

@@ -41,7 +41,7 @@ impl Watched {
             kind: KIND,
             client: Client::new(server, "default"),
             streams: false,
-            fields: None,
+            scope: Scope::default(),
             told: sender,
             status: Arc::new(Status { heard: Heard::new(), kinds }),
         };

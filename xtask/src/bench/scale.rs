@@ -47,9 +47,9 @@ pub(super) fn build(checkout: &Checkout) -> Result<PathBuf> {
 pub(super) fn measure(fleet: PathBuf, quick: bool) -> Result<String> {
     let size = match quick {
         false => {
-            Size { agents: 1000, pods: 2000, rolled: 100, known: 100_000, services: 10_000, changes: 200 }
+            Size { agents: 1000, pods: 400, rolled: 40, known: 100_000, services: 10_000, changes: 200 }
         }
-        true => Size { agents: 100, pods: 400, rolled: 40, known: 10_000, services: 1_000, changes: 50 },
+        true => Size { agents: 100, pods: 200, rolled: 20, known: 10_000, services: 1_000, changes: 50 },
     };
     let mut table = Table::default();
     fan_out(&fleet, &size, &mut table)?;

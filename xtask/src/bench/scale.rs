@@ -46,9 +46,7 @@ pub(super) fn build(checkout: &Checkout) -> Result<PathBuf> {
 /// Measures, and says it in a table.
 pub(super) fn measure(fleet: PathBuf, quick: bool) -> Result<String> {
     let size = match quick {
-        false => {
-            Size { agents: 1000, pods: 400, rolled: 40, known: 100_000, services: 10_000, changes: 200 }
-        }
+        false => Size { agents: 1000, pods: 400, rolled: 40, known: 100_000, services: 10_000, changes: 200 },
         true => Size { agents: 100, pods: 200, rolled: 20, known: 10_000, services: 1_000, changes: 50 },
     };
     let mut table = Table::default();
@@ -128,11 +126,7 @@ fn fan_out(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()
     let world = World::new(fleet)?;
     let namespaces = size.pods / 100;
     world.run(&["pods", &namespaces.to_string(), "100"])?;
-    let controller = world.api.controller(3, ["--slices"])?.ready()?;
-    eventually_within(LONG, "all pods to be in slices", || {
-        Ok((controller.metric("weir_controller_sliced_pods", &[])? == Some(size.pods as f64)).then_some(()))
-    })?;
-    thread::sleep(SETTLE);
+    let mut controller = writer(&world, size)?;
     let mut from = 0;
     let quiet = roll(&world, &controller, size, &mut from, None)?;
     table.row(
@@ -140,6 +134,9 @@ fn fan_out(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()
         format!("{:.1} ms / {:.2} ms", quiet.server * 1e3, quiet.controller * 1e3),
     );
     for what in ["pods", "slices"] {
+        // What came before may have kept the API server so busy that this one waits to try again.
+        controller.stop()?;
+        controller = writer(&world, size)?;
         let before = world.served()?;
         let mut watches = world.start(&["watch", &size.agents.to_string(), what])?;
         let first = answer(&mut watches)?;
@@ -181,6 +178,16 @@ fn fan_out(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()
         thread::sleep(SETTLE);
     }
     Ok(())
+}
+
+/// A controller that has written all slices.
+fn writer(world: &World, size: &Size) -> Result<Controller> {
+    let controller = world.api.controller(3, ["--slices"])?.ready()?;
+    eventually_within(LONG, "all pods to be in slices", || {
+        Ok((controller.metric("weir_controller_sliced_pods", &[])? == Some(size.pods as f64)).then_some(()))
+    })?;
+    thread::sleep(SETTLE);
+    Ok(controller)
 }
 
 /// What one replaced pod costs.

@@ -148,7 +148,8 @@ async fn stream(worker: Rc<Worker>, pod: Arc<LocalPod>, incoming: Incoming, peer
         incoming.refuse(&Refusal::new(RefusalStatus::BadRequest, Reason::RelayRefused.word()));
         return finish(&context, record, began, Outcome::denied(Reason::RelayRefused, words, None));
     }
-    let arrival = Arrival { worker: &worker, pod: &pod, source: Some(identity), peer, authority };
+    let requests = incoming.request.requests;
+    let arrival = Arrival { worker: &worker, pod: &pod, source: Some(identity), peer, authority, requests };
     let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
         Ok(admitted) => admitted,
         Err(refused) => {
@@ -238,7 +239,7 @@ pub async fn plaintext(worker: Rc<Worker>, pod: Arc<LocalPod>, mut client: TcpSt
         let words = "somebody in the pod dialled the agent's listener itself";
         return finish(&context, record, began, Outcome::denied(Reason::NotRedirected, words, None));
     }
-    let arrival = Arrival { worker: &worker, pod: &pod, source: None, peer, authority };
+    let arrival = Arrival { worker: &worker, pod: &pod, source: None, peer, authority, requests: false };
     let (guard, counters) = match arrival.admit(&snapshot, &mut record) {
         Ok(admitted) => admitted,
         Err(refused) => {
@@ -291,6 +292,8 @@ struct Arrival<'a> {
     source: Option<Identity>,
     peer: ClientAddr,
     authority: EndpointAddr,
+    /// Whether it is said to carry requests.
+    requests: bool,
 }
 
 impl Arrival<'_> {
@@ -308,7 +311,8 @@ impl Arrival<'_> {
             return Err(Box::new((Outcome::denied(Reason::PlaintextRefused, words, None), refusal)));
         }
         let decided = self.decide(snapshot, workload);
-        let declared = || snapshot.declared_at(workload, self.authority.port()).is_some();
+        // Whoever sends requests knows that they are, and may have heard of a route before this node has.
+        let declared = || self.requests || snapshot.declared_at(workload, self.authority.port()).is_some();
         let looks_at_requests = match decided {
             ConnectionDecision::PerRequest => true,
             ConnectionDecision::Allowed(_) => declared(),

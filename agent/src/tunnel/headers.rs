@@ -24,6 +24,10 @@ pub(super) const BAGGAGE: &str = "baggage";
 pub(super) const FORWARDED: &str = "forwarded";
 /// The trace of which the stream is a part (W3C Trace Context).
 pub(super) const TRACEPARENT: &str = "traceparent";
+/// Weir's own: what the stream carries, where its sender has looked.
+pub(super) const CARRIES: &str = "weir-carries";
+/// The word of HTTP in it.
+const REQUESTS: &str = "requests";
 /// Weir's own: the policy that refused, in words.
 pub(super) const DENIED_BY: &str = "weir-denied-by";
 /// Weir's own: the reason's word.
@@ -45,6 +49,8 @@ pub struct ConnectRequest {
     pub forwarded: Option<Arc<str>>,
     /// The trace context, passed on as it is.
     pub traceparent: Option<Arc<str>>,
+    /// Whether its sender says that the stream carries HTTP, and so that there are requests to look at.
+    pub requests: bool,
 }
 
 /// Why a CONNECT is answered with 400.
@@ -64,7 +70,7 @@ pub enum HeaderError {
 impl ConnectRequest {
     /// A request for `authority` that says nothing else.
     pub fn new(authority: SocketAddr) -> Self {
-        Self { authority, baggage: Baggage::default(), forwarded: None, traceparent: None }
+        Self { authority, baggage: Baggage::default(), forwarded: None, traceparent: None, requests: false }
     }
 
     /// States the source's address (RFC 7239 §6: an IPv6 address stands in brackets and quotes).
@@ -74,6 +80,13 @@ impl ConnectRequest {
             IpAddr::V4(ip) => format!("for={ip}").into(),
             IpAddr::V6(ip) => format!("for=\"[{ip}]\"").into(),
         });
+        self
+    }
+
+    /// Says that the stream carries requests.
+    #[must_use]
+    pub fn of_requests(mut self) -> Self {
+        self.requests = true;
         self
     }
 
@@ -90,6 +103,7 @@ impl ConnectRequest {
         insert(headers, BAGGAGE, (!baggage.is_empty()).then_some(&*baggage));
         insert(headers, FORWARDED, self.forwarded.as_deref());
         insert(headers, TRACEPARENT, self.traceparent.as_deref());
+        insert(headers, CARRIES, self.requests.then_some(REQUESTS));
         request
     }
 
@@ -113,6 +127,7 @@ impl ConnectRequest {
             baggage: Baggage::parse(headers.get_all(BAGGAGE))?,
             forwarded: text(headers, FORWARDED).filter(|text| text.len() <= FORWARDED_TEXT).map(Into::into),
             traceparent: text(headers, TRACEPARENT).filter(|text| is_traceparent(text)).map(Into::into),
+            requests: text(headers, CARRIES).is_some_and(|text| text == REQUESTS),
         })
     }
 }

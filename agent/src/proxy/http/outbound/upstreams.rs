@@ -308,7 +308,7 @@ async fn open_with(
         destination: SocketAddr::new(target.endpoint.ip(), TUNNEL_PORT),
         expected: workload.identity.clone(),
     };
-    let request = outbound::request(context, pod, target.endpoint, client);
+    let request = outbound::request(context, pod, target.endpoint, client).of_requests();
     let connect = || dial::connect_tunnel(sockets(), pod.clone(), key.destination);
     let opened = worker.pool.open(&key, &credentials, connect, &request).await;
     let (stream, tls) = opened.map_err(|error| Failure::Unconnected(Unconnected::Tunnel(error)))?;

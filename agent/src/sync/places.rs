@@ -46,6 +46,12 @@ impl Reconciler {
             }
         }
         let places = &mut self.places.places;
+        // It may have begun to run since anybody looked.
+        if self.pods.contains_key(&workload.key)
+            && let Err(error) = places.look(&[workload.kubelet_uid.clone()].into())
+        {
+            tracing::error!(%error, "cannot look at processes");
+        }
         if places.runs_elsewhere(&workload.kubelet_uid, &given) {
             return Err(CaptureError::Disputed);
         }

@@ -1,6 +1,10 @@
 //! The agents' CNI plugin on a real Kubernetes: an enrolled pod is captured before it starts, or does not start.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,6 +14,9 @@ use weir_tests::{BUSYBOX, CLUSTER_LIMIT, CNI_FLAGS, Cluster, KubeAgent, KubeNode
 const MANY: usize = 100;
 /// How long so many may take: each is a sandbox and a container.
 const MANY_LIMIT: Duration = Duration::from_secs(300);
+
+/// Written by a test that takes the whole machine, and read by the others.
+static CROWD: RwLock<()> = RwLock::new(());
 
 fn namespace(name: &str, annotations: Value) -> Value {
     json!({
@@ -103,6 +110,7 @@ impl Stage {
 
 #[test]
 fn a_hundred_pods_that_start_at_once_are_all_captured_before_their_first_container() -> Result<()> {
+    let _alone = CROWD.write().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::new()?;
     let agents = stage.agents()?;
     let mut server = pod(
@@ -143,6 +151,7 @@ fn a_hundred_pods_that_start_at_once_are_all_captured_before_their_first_contain
 
 #[test]
 fn without_an_agent_only_enrolled_pods_do_not_start_and_they_do_when_it_is_back() -> Result<()> {
+    let _beside_others = CROWD.read().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::new()?;
     stage.node().agent_with_plugin()?.stop()?;
 
@@ -171,6 +180,7 @@ fn without_an_agent_only_enrolled_pods_do_not_start_and_they_do_when_it_is_back(
 
 #[test]
 fn the_plugin_stays_in_the_chain_whoever_rewrites_it_until_it_is_uninstalled() -> Result<()> {
+    let _beside_others = CROWD.read().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::new()?;
     let node = stage.node();
     let before = node.chain()?;
@@ -197,6 +207,7 @@ fn the_plugin_stays_in_the_chain_whoever_rewrites_it_until_it_is_uninstalled() -
 
 #[test]
 fn no_pod_is_taken_for_another_whatever_the_plugin_is_made_to_say() -> Result<()> {
+    let _beside_others = CROWD.read().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::new()?;
     let agent = stage.node().agent_with_plugin()?;
     stage.apply(&[pod("shop/cart", None, "sleep 100000"), pod("other/free", None, "sleep 100000")])?;

@@ -38,7 +38,7 @@ use crate::{
         question::Desk,
     },
     controller,
-    datapath::{self, Datapath},
+    datapath::{self, Datapath, memory},
     flows::{self, RecorderOptions},
     metrics::{Metrics, readiness::Readiness},
     observe::Observer,
@@ -220,6 +220,8 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         keeper
     });
     control.begin();
+    // What the beginning took and nobody needs any more.
+    memory::give_back();
 
     // From here on new connections come to this agent; the other one finishes what it has.
     if let Some(predecessor) = predecessor {

@@ -49,8 +49,9 @@ impl Cluster {
         Ok(dir)
     }
 
-    /// Installs Weir by Helm and waits until every node's agent is in charge.
+    /// Installs Weir by Helm and waits until every node's agent is in charge. The definitions are not in the chart.
     pub fn install_by_helm(&self) -> Result<()> {
+        self.api.define()?;
         let chart = deploy::folder()?.join("helm/weir").display().to_string();
         let words =
             ["install", "weir", &chart, "--namespace", NAMESPACE, "--create-namespace"].map(str::to_owned);

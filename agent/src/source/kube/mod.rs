@@ -282,7 +282,7 @@ impl KubeSource {
                 () = self.changed() => self.drain(),
                 _ = said.tick() => {
                     let kinds: Vec<&str> = missing.iter().map(|kind| kind.word()).collect();
-                    tracing::warn!(kinds = kinds.join(", "), "waiting for the API server");
+                    tracing::warn!(kinds = kinds.join(", "), "waiting for the API server; a kind that it does not know has to be defined: deploy/crds");
                 }
             }
         }

@@ -260,7 +260,7 @@ pub(super) async fn change(client: &Client, namespace: &str) -> Result<()> {
         pods[0].addresses = vec![address(3_000_000 + times)];
         let patch = Patch::Merge(json!({"spec": pack(namespace, &pods)}));
         api.patch(&format!("{namespace}-{number}"), &PatchParams::default(), &patch).await?;
-        println!("{}", json!({"changes": times}));
+        println!("{}", json!({"nth": times}));
     }
     Ok(())
 }

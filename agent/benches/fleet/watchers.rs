@@ -33,13 +33,13 @@ struct Heard {
 }
 
 impl Heard {
-    fn print(&self, began: Instant) {
+    fn print(&self, nth: usize, began: Instant) {
         let [bytes, events, failed] =
             [&self.bytes, &self.events, &self.failed].map(|count| count.load(Relaxed));
-        println!(
-            "{}",
-            json!({"seconds": began.elapsed().as_secs_f64(), "bytes": bytes, "events": events, "failed": failed})
-        );
+        let seconds = began.elapsed().as_secs_f64();
+        let said =
+            json!({"nth": nth, "seconds": seconds, "bytes": bytes, "events": events, "failed": failed});
+        println!("{said}");
     }
 }
 
@@ -63,10 +63,12 @@ pub(super) async fn watch(client: &Client, count: usize, what: &str) -> Result<(
     while heard.whole.load(Relaxed) < count as u64 {
         heard.progress.notified().await;
     }
-    heard.print(began);
+    heard.print(0, began);
+    let mut nth = 0;
     let mut lines = super::lines();
     while lines.recv().await.is_some() {
-        heard.print(began);
+        nth += 1;
+        heard.print(nth, began);
     }
     Ok(())
 }

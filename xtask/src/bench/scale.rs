@@ -116,9 +116,11 @@ fn number(value: &Value, field: &str) -> f64 {
     value[field].as_f64().unwrap_or(f64::NAN)
 }
 
-/// What comes next from a program that answers lines with objects.
-fn answer(process: &mut Process) -> Result<Value> {
-    process.wait_line_within(LONG, "an answer", |line| serde_json::from_str(line).ok())
+/// The answer to the `nth` line, of a program that answers lines with objects.
+fn answer(process: &mut Process, nth: usize) -> Result<Value> {
+    process.wait_line_within(LONG, "an answer", |line| {
+        serde_json::from_str(line).ok().filter(|answer: &Value| answer["nth"] == nth)
+    })
 }
 
 /// Many agents, and a Deployment that is rolled.
@@ -139,7 +141,7 @@ fn fan_out(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()
         controller = writer(&world, size)?;
         let before = world.served()?;
         let mut watches = world.start(&["watch", &size.agents.to_string(), what])?;
-        let first = answer(&mut watches)?;
+        let first = answer(&mut watches, 0)?;
         let served = world.served()? - before;
         table.row(
             format!(
@@ -205,18 +207,18 @@ fn roll(
     from: &mut usize,
     mut watches: Option<&mut Process>,
 ) -> Result<Rolled> {
-    let heard = |watches: &mut Option<&mut Process>| match watches {
+    let heard = |watches: &mut Option<&mut Process>, nth| match watches {
         Some(watches) => {
             watches.send_line("")?;
-            answer(watches)
+            answer(watches, nth)
         }
         None => Ok(Value::Null),
     };
-    let (server, writer, before) = (world.served()?, cpu(controller.id())?, heard(&mut watches)?);
+    let (server, writer, before) = (world.served()?, cpu(controller.id())?, heard(&mut watches, 1)?);
     world.run(&["roll", &from.to_string(), &size.rolled.to_string(), "10"])?;
     *from += size.rolled;
     thread::sleep(SETTLE);
-    let after = heard(&mut watches)?;
+    let after = heard(&mut watches, 2)?;
     let each = |total: f64| total / size.rolled as f64;
     Ok(Rolled {
         server: each(world.served()? - server),
@@ -276,9 +278,9 @@ fn one_agent(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<
     );
     let mut changes = world.start(&["change", "load-7"])?;
     let before = cpu(agent.id())?;
-    for _ in 0..size.changes {
+    for nth in 1..=size.changes {
         changes.send_line("")?;
-        answer(&mut changes)?;
+        answer(&mut changes, nth)?;
     }
     thread::sleep(SETTLE);
     let used = (cpu(agent.id())? - before).as_secs_f64();

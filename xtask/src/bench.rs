@@ -171,7 +171,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn scale(checkout: &Checkout, quick: bool) -> Result<()> {
     let fleet = scale::build(checkout)?;
-    take_programs_from(&checkout.program(true, "weir").with_file_name(""));
+    take_programs_from(checkout.program(true, "weir").with_file_name(""));
     let machine = machine::Machine::look()?;
     let tables = scale::measure(fleet, quick)?;
     let machine::Machine { processor, cores, kernel, date, busy, .. } = machine;

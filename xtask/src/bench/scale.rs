@@ -132,7 +132,7 @@ fn fan_out(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()
     let mut from = 0;
     let quiet = roll(&world, &controller, size, &mut from, None)?;
     table.row(
-        format!("a pod replaced, nobody watching but the controller: API server / controller"),
+        "a pod replaced, nobody watching but the controller: API server / controller",
         format!("{:.1} ms / {:.2} ms", quiet.server * 1e3, quiet.controller * 1e3),
     );
     for what in ["pods", "slices"] {

@@ -46,8 +46,8 @@ pub(super) fn traffic_policies() -> Vec<Bad> {
         traffic(json!({"retry": {"retryOn": ["6xx"]}}), "spec.retry.retryOn[0]", "spec.retry.retryOn[0]"),
         traffic(
             json!({"retry": {"onGrpc": ["OK"]}}),
-            "spec.retry.retryOnGrpc[0]",
-            "spec.retry.retryOnGrpc[0]",
+            "spec.retry.onGrpc[0]",
+            "spec.retry.onGrpc[0]",
         ),
         traffic(json!({"retry": {"methods": ["post"]}}), "spec.retry.methods[0]", "spec.retry.methods[0]"),
         traffic(

@@ -44,11 +44,7 @@ pub(super) fn traffic_policies() -> Vec<Bad> {
         traffic(json!({"retry": {"retryOn": []}}), "spec.retry.retryOn", "spec.retry.retryOn"),
         traffic(json!({"retry": {"retryOn": [200]}}), "spec.retry.retryOn[0]", "spec.retry.retryOn[0]"),
         traffic(json!({"retry": {"retryOn": ["6xx"]}}), "spec.retry.retryOn[0]", "spec.retry.retryOn[0]"),
-        traffic(
-            json!({"retry": {"onGrpc": ["OK"]}}),
-            "spec.retry.onGrpc[0]",
-            "spec.retry.onGrpc[0]",
-        ),
+        traffic(json!({"retry": {"onGrpc": ["OK"]}}), "spec.retry.onGrpc[0]", "spec.retry.onGrpc[0]"),
         traffic(json!({"retry": {"methods": ["post"]}}), "spec.retry.methods[0]", "spec.retry.methods[0]"),
         traffic(
             json!({"retry": {"maxBodyBytes": 1_048_577}}),

@@ -37,7 +37,7 @@ fn pod(n: u32) -> Pod {
         node: format!("node-{}", n % 1000).into(),
         service_account: format!("app-{app}").into(),
         labels: Arc::new(labels(app)),
-        addresses: vec![IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n))],
+        addresses: [IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n))].into(),
         host_network: false,
         finished: false,
         ready: true,
@@ -93,7 +93,7 @@ fn one_pod(criterion: &mut Criterion) {
     group.bench_function("one pod's address, and a snapshot", |bencher| {
         bencher.iter(|| {
             moved = (moved + 1) % 2;
-            let addresses = vec![IpAddr::V4(Ipv4Addr::from_bits(0x0c00_0000 + moved))];
+            let addresses = [IpAddr::V4(Ipv4Addr::from_bits(0x0c00_0000 + moved))].into();
             let changes = state.apply(Event::Apply(Pod { addresses, ..pod(4242) }.into()));
             published = state.snapshot();
             changes

@@ -71,7 +71,7 @@ fn ask(snapshot: &Snapshot) {
     for workload in snapshot.workloads() {
         let _ = (snapshot.applicable(workload), snapshot.authentication(workload));
         let _ = snapshot.declared_at(workload, 8080);
-        for address in &workload.addresses {
+        for address in workload.addresses.iter() {
             let owner = snapshot.workload_by_address(*address);
             assert!(owner.is_none_or(|owner| owner.addresses.contains(address)));
         }

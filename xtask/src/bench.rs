@@ -58,6 +58,8 @@ enum Part {
     Http,
     /// A large cluster: its API server, controller and agents. Not in docs/benchmarks.md but in docs/scale.md.
     Scale,
+    /// Of that, one agent that knows a large cluster.
+    Agent,
 }
 
 /// Until memory at rest is looked at.

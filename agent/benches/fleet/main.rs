@@ -15,7 +15,7 @@ const USAGE: &str = "\
 pods NAMESPACES EACH        makes pods on nodes, with addresses, as large as pods are
 slices PODS NAMESPACES      makes WorkloadSlices that say so many pods
 change NAMESPACE            changes one pod of a slice of that namespace, once for each line of input
-services COUNT NAMESPACES   makes Services of one port, with an EndpointSlice of ten endpoints each
+services COUNT NAMESPACES   makes Services of ten of these pods each, with an EndpointSlice
 roll FROM COUNT RATE        replaces so many pods, beginning with this one, so many a second
 watch COUNT pods|slices     watches as so many agents do; prints what came, at the beginning and for each line of input
 push COUNT PODS             one server that pushes pods over TLS to so many; what that costs it at the beginning and a change";

@@ -25,6 +25,8 @@ use weir_agent::{
 const AT_ONCE: usize = 32;
 /// Nodes over which pods are dealt out.
 const NODES: usize = 1000;
+/// Pods of a Deployment, where they are told of in slices, and so endpoints of its Service.
+const REPLICAS: usize = 10;
 
 fn api(
     client: &Client,
@@ -191,8 +193,12 @@ pub(super) async fn roll(client: &Client, from: usize, count: usize, rate: f64) 
     Ok(())
 }
 
+fn told_name(number: usize) -> String {
+    format!("app-{}-7d9f8b6c5d-{number:05}", number / REPLICAS)
+}
+
 fn told(number: usize, namespace: &str) -> Pod {
-    let app = number / 20;
+    let app = number / REPLICAS;
     let labels = [
         ("app".to_owned(), format!("app-{app}")),
         ("pod-template-hash".into(), "7d9f8b6c5d".into()),
@@ -202,7 +208,7 @@ fn told(number: usize, namespace: &str) -> Pod {
     ];
     let uid: Arc<str> = format!("{number:08x}-0000-4000-8000-000000000000").into();
     Pod {
-        key: NamespacedName::new(namespace, format!("app-{app}-7d9f8b6c5d-{number:05}")),
+        key: NamespacedName::new(namespace, told_name(number)),
         kubelet_uid: uid.clone(),
         uid,
         owner: format!("app-{app}").into(),
@@ -210,7 +216,7 @@ fn told(number: usize, namespace: &str) -> Pod {
         node: format!("node-{}", number % NODES).into(),
         service_account: format!("app-{app}").into(),
         labels: Arc::new(labels.into()),
-        addresses: vec![address(number)],
+        addresses: [address(number)].into(),
         host_network: false,
         finished: false,
         ready: false,
@@ -257,7 +263,7 @@ pub(super) async fn change(client: &Client, namespace: &str) -> Result<()> {
         let mut pods: Vec<Pod> =
             (number * MOST_PODS..(number + 1) * MOST_PODS).map(|pod| told(pod, namespace)).collect();
         pods[0].uid = format!("changed-{times}").into();
-        pods[0].addresses = vec![address(3_000_000 + times)];
+        pods[0].addresses = [address(3_000_000 + times)].into();
         let patch = Patch::Merge(json!({"spec": pack(namespace, &pods)}));
         api.patch(&format!("{namespace}-{number}"), &PatchParams::default(), &patch).await?;
         println!("{}", json!({"nth": times}));
@@ -268,17 +274,21 @@ pub(super) async fn change(client: &Client, namespace: &str) -> Result<()> {
 pub(super) async fn services(client: &Client, count: usize, namespaces: usize) -> Result<()> {
     let began = Instant::now();
     let all = stream::iter(0..count).map(|number| async move {
-        let (namespace, name) = (format!("load-{}", number % namespaces), format!("app-{number}"));
+        let slice = number * REPLICAS / MOST_PODS;
+        let (namespace, name) = (format!("load-{}", slice % namespaces), format!("app-{number}"));
         let services = api(client, "v1", "Service", "services", Some(&namespace));
         let service = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": namespace, "name": name},
             "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
         });
         create(&services, service).await?;
-        let endpoints: Vec<Value> = (0..10)
-            .map(|nth| {
-                let pod = (number % namespaces) * MOST_PODS + (number / namespaces * 10 + nth) % MOST_PODS;
-                json!({"addresses": [address(pod)], "conditions": {"ready": true}, "nodeName": format!("node-{}", pod % NODES)})
+        let endpoints: Vec<Value> = (number * REPLICAS..(number + 1) * REPLICAS)
+            .map(|pod| {
+                let target = json!({"kind": "Pod", "namespace": namespace, "name": told_name(pod)});
+                json!({
+                    "addresses": [address(pod)], "conditions": {"ready": true}, "targetRef": target,
+                    "nodeName": format!("node-{}", pod % NODES),
+                })
             })
             .collect();
         let slice = json!({

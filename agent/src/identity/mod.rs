@@ -6,7 +6,11 @@ mod credentials;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use hashbrown::Equivalent;
+
 pub use credentials::Credentials;
+
+use crate::state::interned::Shared;
 
 /// The name of a certificate authority's realm, the host part of a SPIFFE id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +57,28 @@ struct Parts {
     trust_domain: TrustDomain,
     namespace: String,
     service_account: String,
+}
+
+/// What an identity is made of: finds one among others, without making it.
+#[derive(Hash)]
+pub(crate) struct PartsOf<'a> {
+    pub(crate) trust_domain: &'a TrustDomain,
+    pub(crate) namespace: &'a str,
+    pub(crate) service_account: &'a str,
+}
+
+impl Equivalent<Identity> for PartsOf<'_> {
+    fn equivalent(&self, identity: &Identity) -> bool {
+        let Parts { trust_domain, namespace, service_account } = &*identity.0;
+        (self.trust_domain, self.namespace, self.service_account)
+            == (trust_domain, namespace, service_account)
+    }
+}
+
+impl Shared for Identity {
+    fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
 }
 
 /// Why a text is not an identity.

@@ -35,7 +35,7 @@ pub struct LocalPod {
     /// Who it is to its peers.
     pub identity: Identity,
     /// Its addresses: the only ones that a CONNECT may name.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
     /// Its network namespace.
     pub netns: Netns,
     connections: AtomicU32,

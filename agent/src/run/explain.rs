@@ -170,13 +170,13 @@ mod tests {
             node: "node-a".into(),
             service_account: name.into(),
             labels: Arc::default(),
-            addresses: vec![address.into()],
+            addresses: [address.into()].into(),
             host_network: false,
             finished: false,
             ready: true,
             named_ports: Default::default(),
             probe_ports: vec![],
-            settings: MeshSettings::parse(Carrier::Pod, &enabled).expect("good annotations"),
+            settings: MeshSettings::parse(Carrier::Pod, &enabled).expect("good annotations").shared(),
             sliced: false,
         })
     }

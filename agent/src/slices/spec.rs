@@ -89,7 +89,10 @@ pub fn face(pod: &Pod) -> Option<Pod> {
         ready: false,
         named_ports: BTreeMap::new(),
         probe_ports: Vec::new(),
-        settings: MeshSettings { netns: None, ..pod.settings.clone() },
+        settings: match pod.settings.netns {
+            Some(_) => MeshSettings { netns: None, ..(*pod.settings).clone() }.shared(),
+            None => pod.settings.clone(),
+        },
         sliced: true,
         ..pod.clone()
     })
@@ -113,7 +116,7 @@ pub fn pack<'a>(namespace: &str, pods: impl IntoIterator<Item = &'a Pod>) -> Wor
             name: pod.key.name.to_string(),
             uid: pod.uid.to_string(),
             node: pod.node.to_string(),
-            addresses: pod.addresses.clone(),
+            addresses: pod.addresses.to_vec(),
         });
     }
     let groups = groups.into_iter().map(|(group, pods)| GroupSpec { pods, ..group }).collect();
@@ -144,6 +147,7 @@ impl WorkloadSliceSpec {
                 }));
                 MeshSettings::default()
             });
+            let settings = settings.shared();
             let (labels, account) = (Arc::new(group.labels.clone()), Arc::from(&*group.service_account));
             let owner: Option<Arc<str>> = group.owner.as_deref().map(Arc::from);
             for (nth, pod) in group.pods.iter().enumerate() {

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     path::{Component, Path, PathBuf},
     str::FromStr,
+    sync::{Arc, LazyLock},
 };
 
 use ipnet::IpNet;
@@ -102,6 +103,12 @@ impl MeshSettings {
         (mended, faults)
     }
 
+    /// For many pods: most of them say nothing.
+    pub fn shared(self) -> Arc<Self> {
+        static NOTHING: LazyLock<Arc<MeshSettings>> = LazyLock::new(Arc::default);
+        if self == **NOTHING { NOTHING.clone() } else { self.into() }
+    }
+
     /// The annotations that say them.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         fn list<T: ToString>(items: &[T]) -> String {
@@ -142,15 +149,17 @@ impl MeshSettings {
     }
 
     /// What capture leaves alone when these are a Pod's settings and `namespace` those around it.
-    pub(super) fn skip(&self, namespace: &MeshSettings) -> Skip {
+    pub(super) fn skip(&self, namespace: &MeshSettings) -> Arc<Skip> {
+        static NOTHING: LazyLock<Arc<Skip>> = LazyLock::new(Arc::default);
         fn pick<T: Clone>(own: &Option<Vec<T>>, outer: &Option<Vec<T>>) -> Vec<T> {
             own.as_ref().or(outer.as_ref()).cloned().unwrap_or_default()
         }
-        Skip {
+        let skip = Skip {
             outbound_ports: pick(&self.skip_outbound_ports, &namespace.skip_outbound_ports),
             inbound_ports: pick(&self.skip_inbound_ports, &namespace.skip_inbound_ports),
             outbound_cidrs: pick(&self.skip_outbound_cidrs, &namespace.skip_outbound_cidrs),
-        }
+        };
+        if skip == **NOTHING { NOTHING.clone() } else { skip.into() }
     }
 }
 

@@ -13,8 +13,10 @@ use std::{
 };
 
 use super::{
+    few::Few,
     input::{Event, Kind, Namespace, Object, Pod, WorkloadSlice},
     inputs::{Inputs, service_of},
+    interned::Interned,
     model::{NamespacedName, Node, ObjectKey},
     routes::{Route, RouteInputs, RouteKey, RouteKind},
     slices::Slices,
@@ -22,7 +24,7 @@ use super::{
     stand_ins::StandIns,
 };
 use crate::{
-    identity::TrustDomain,
+    identity::{Identity, TrustDomain},
     policy::{Policy, PolicyIndex, PolicyKey},
     traffic::{RateLimits, TrafficPolicy},
     users::{AuthenticationIndex, RequestAuthentication},
@@ -71,7 +73,8 @@ pub struct State {
     routes: RouteInputs,
     /// The members of each Service that has any, and its inverse.
     members: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
-    services_of: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
+    services_of: HashMap<NamespacedName, Few<Arc<str>>>,
+    identities: Interned<Identity>,
     view: Snapshot,
     published: OnceLock<Arc<Snapshot>>,
 }
@@ -100,6 +103,7 @@ impl State {
             routes: RouteInputs::default(),
             members: HashMap::new(),
             services_of: HashMap::new(),
+            identities: Interned::default(),
             view,
             published: OnceLock::new(),
         }
@@ -128,7 +132,7 @@ impl State {
         let mut marks = Marks::default();
         let pod = self.inputs.pod(key).filter(|pod| *pod.kubelet_uid == *uid && !pod.host_network);
         if let Some(pod) = pod.cloned() {
-            let pod = Arc::new(self.stand_ins.note(&pod, addresses));
+            let pod = Arc::new(self.stand_ins.note(&pod, addresses.into()));
             self.replace_pod(key, Some(pod), &mut marks);
         }
         self.conclude(marks)

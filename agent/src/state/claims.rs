@@ -7,13 +7,31 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::model::NamespacedName;
 
-type Claimants = Arc<[NamespacedName]>;
-
 /// Addresses and the objects that claim them; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    all: imbl::HashMap<IpAddr, Claimants>,
+    /// Sorted: hashed, it would take three times as much.
+    all: imbl::OrdMap<IpAddr, Claimants>,
     contested: imbl::OrdMap<IpAddr, Claimants>,
+}
+
+/// Those who claim an address.
+#[derive(Clone, Debug)]
+enum Claimants {
+    One(NamespacedName),
+    /// Sorted.
+    Several(Arc<[NamespacedName]>),
+}
+
+impl std::ops::Deref for Claimants {
+    type Target = [NamespacedName];
+
+    fn deref(&self) -> &[NamespacedName] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
 }
 
 impl Claims {
@@ -46,28 +64,36 @@ impl Claims {
         let claimants = self.claimants(address);
         if let Err(at) = claimants.binary_search(claimant) {
             let (before, after) = claimants.split_at(at);
-            let claimants = before.iter().chain([claimant]).chain(after).cloned().collect();
-            self.set(address, claimants);
+            let claimants: Vec<_> = before.iter().chain([claimant]).chain(after).cloned().collect();
+            self.set(address, &claimants);
         }
     }
 
     /// Notes that `claimant` claims `address` no more.
     pub(super) fn release(&mut self, address: IpAddr, claimant: &NamespacedName) {
-        let rest = self.claimants(address).iter().filter(|other| *other != claimant).cloned().collect();
-        self.set(address, rest);
+        let claimants = self.claimants(address).iter();
+        let rest: Vec<_> = claimants.filter(|other| *other != claimant).cloned().collect();
+        self.set(address, &rest);
     }
 
-    fn set(&mut self, address: IpAddr, claimants: Claimants) {
-        if claimants.len() > 1 {
-            self.contested.insert(address, claimants.clone());
-        } else {
-            self.contested.remove(&address);
-        }
-        if claimants.is_empty() {
-            self.all.remove(&address);
-        } else {
-            self.all.insert(address, claimants);
-        }
+    fn set(&mut self, address: IpAddr, claimants: &[NamespacedName]) {
+        let claimants = match claimants {
+            [] => {
+                self.all.remove(&address);
+                self.contested.remove(&address);
+                return;
+            }
+            [one] => {
+                self.contested.remove(&address);
+                Claimants::One(one.clone())
+            }
+            several => {
+                let several = Claimants::Several(several.into());
+                self.contested.insert(address, several.clone());
+                several
+            }
+        };
+        self.all.insert(address, claimants);
     }
 }
 

@@ -122,7 +122,7 @@ pub struct Pod {
     /// `metadata.labels`.
     pub labels: Arc<BTreeMap<String, String>>,
     /// The first address of each family of `status.podIPs`.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// `status.phase` is Succeeded or Failed: it runs no more, and its address may be another's.
@@ -134,7 +134,7 @@ pub struct Pod {
     /// See [`Workload::probe_ports`](super::model::Workload::probe_ports).
     pub probe_ports: Vec<u16>,
     /// What its annotations ask.
-    pub settings: MeshSettings,
+    pub settings: Arc<MeshSettings>,
     /// Whether it is known from a WorkloadSlice: with what all nodes know of it, and no more.
     pub sliced: bool,
 }

@@ -4,18 +4,26 @@
 //! the former one. Nothing is derived here.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
 
 use super::{
+    few::Few,
     input::{EndpointSlice, Namespace, Pod, ServiceSpec},
     labels::{LabelIndex, selects},
     model::NamespacedName,
 };
 
-type Names = BTreeSet<NamespacedName>;
+type Names = Few<NamespacedName>;
+
+/// Pods of a namespace that have the same labels, as those of a Deployment have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Alike {
+    namespace: Arc<str>,
+    labels: Arc<BTreeMap<String, String>>,
+}
 
 /// Every object in force, but for those that need no index (nodes, policies).
 #[derive(Debug, Default)]
@@ -23,9 +31,10 @@ pub(super) struct Inputs {
     namespaces: HashMap<Arc<str>, Arc<Namespace>>,
     pods: HashMap<NamespacedName, Arc<Pod>>,
     pods_of_namespace: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
-    pods_by_label: LabelIndex,
+    pods_alike: HashMap<Alike, Few<Arc<str>>>,
+    alike_by_label: LabelIndex<Alike>,
     services: HashMap<NamespacedName, (Arc<ServiceSpec>, Option<u64>)>,
-    services_by_selector: LabelIndex,
+    services_by_selector: LabelIndex<NamespacedName>,
     slices: HashMap<NamespacedName, Arc<EndpointSlice>>,
     slices_of_service: HashMap<NamespacedName, Names>,
     slices_by_address: HashMap<IpAddr, Names>,
@@ -58,13 +67,13 @@ impl Inputs {
         &'a self,
         service: &NamespacedName,
     ) -> impl Iterator<Item = &'a Arc<EndpointSlice>> {
-        let names = self.slices_of_service.get(service).into_iter().flatten();
+        let names = self.slices_of_service.get(service).into_iter().flat_map(Few::iter);
         names.filter_map(|name| self.slices.get(name))
     }
 
     /// The Services of which some EndpointSlice has `address`.
     pub(super) fn services_at(&self, address: IpAddr) -> impl Iterator<Item = NamespacedName> {
-        let slices = self.slices_by_address.get(&address).into_iter().flatten();
+        let slices = self.slices_by_address.get(&address).into_iter().flat_map(Few::iter);
         slices.filter_map(|name| self.slices.get(name)).map(|slice| service_of(slice))
     }
 
@@ -81,9 +90,14 @@ impl Inputs {
 
     /// The pods that the selector of `service` selects.
     pub(super) fn selected_by<'a>(&'a self, service: &'a ServiceSpec) -> impl Iterator<Item = &'a Arc<Pod>> {
-        let candidates = self.pods_by_label.filed_under_rarest(&service.key.namespace, &service.selector);
-        candidates.filter_map(|key| self.pods.get(key)).filter(|pod| {
-            pod.key.namespace == service.key.namespace && selects(&service.selector, &pod.labels)
+        let candidates = self.alike_by_label.filed_under_rarest(&service.key.namespace, &service.selector);
+        let selected = candidates.filter(|alike| {
+            alike.namespace == service.key.namespace && selects(&service.selector, &alike.labels)
+        });
+        let names = selected.filter_map(|alike| Some((alike, self.pods_alike.get(alike)?)));
+        names.flat_map(move |(alike, names)| {
+            let key = |name: &Arc<str>| NamespacedName::new(alike.namespace.clone(), name.clone());
+            names.iter().filter_map(move |name| self.pods.get(&key(name)))
         })
     }
 
@@ -101,7 +115,7 @@ impl Inputs {
     pub(super) fn put_pod(&mut self, key: &NamespacedName, new: Option<Arc<Pod>>) -> Option<Arc<Pod>> {
         let old = self.pods.remove(key);
         if let Some(old) = &old {
-            self.pods_by_label.remove(key, &old.labels);
+            self.remove_alike(old);
             if let Some(names) = self.pods_of_namespace.get_mut(&key.namespace) {
                 names.remove(&key.name);
                 if names.is_empty() {
@@ -110,11 +124,30 @@ impl Inputs {
             }
         }
         if let Some(new) = new {
-            self.pods_by_label.insert(key, &new.labels);
+            self.insert_alike(&new);
             self.pods_of_namespace.entry(key.namespace.clone()).or_default().insert(key.name.clone());
             self.pods.insert(key.clone(), new);
         }
         old
+    }
+
+    fn insert_alike(&mut self, pod: &Pod) {
+        let alike = Alike { namespace: pod.key.namespace.clone(), labels: pod.labels.clone() };
+        let names = self.pods_alike.entry(alike.clone()).or_default();
+        if names.is_empty() {
+            self.alike_by_label.insert(&alike, &alike.namespace, &alike.labels);
+        }
+        names.insert(pod.key.name.clone());
+    }
+
+    fn remove_alike(&mut self, pod: &Pod) {
+        let alike = Alike { namespace: pod.key.namespace.clone(), labels: pod.labels.clone() };
+        let Some(names) = self.pods_alike.get_mut(&alike) else { return };
+        names.remove(&pod.key.name);
+        if names.is_empty() {
+            self.pods_alike.remove(&alike);
+            self.alike_by_label.remove(&alike, &alike.namespace, &alike.labels);
+        }
     }
 
     pub(super) fn put_service(
@@ -127,7 +160,7 @@ impl Inputs {
             self.services_by_selector.remove_from(*slot, key);
         }
         if let Some(new) = new {
-            let slot = self.services_by_selector.insert_rarest(key, &new.selector);
+            let slot = self.services_by_selector.insert_rarest(key, &key.namespace, &new.selector);
             self.services.insert(key.clone(), (new, slot));
         }
         old.map(|(service, _)| service)
@@ -161,7 +194,8 @@ impl Inputs {
         self.namespaces.is_empty()
             && self.pods.is_empty()
             && self.pods_of_namespace.is_empty()
-            && self.pods_by_label.is_empty()
+            && self.pods_alike.is_empty()
+            && self.alike_by_label.is_empty()
             && self.services.is_empty()
             && self.services_by_selector.is_empty()
             && self.slices.is_empty()

@@ -68,7 +68,7 @@ impl Snapshot {
         let at = |ip| EndpointAddr::new(SocketAddr::new(ip, port));
         let here: Vec<EndpointAddr> = workload.addresses.iter().copied().map(at).collect();
         let mut declared = None;
-        for name in &workload.services {
+        for name in workload.services.iter() {
             let service = self.service(&NamespacedName::new(workload.key.namespace.clone(), name.clone()));
             for of in service.iter().flat_map(|service| &service.ports) {
                 let declaration = declaration(of);

@@ -6,8 +6,10 @@
 pub mod annotations;
 mod apply;
 mod claims;
+mod few;
 pub mod input;
 mod inputs;
+pub(crate) mod interned;
 mod labels;
 mod layer7;
 pub mod model;

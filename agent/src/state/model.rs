@@ -77,13 +77,13 @@ pub struct Workload {
     /// `status.podIPs`, at most one of each family is used. Empty for a host-network pod, whose
     /// addresses are its node's and not its own. While two pods claim one address both have it here,
     /// and `Snapshot::workload_by_address` answers with neither.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
     /// Whether the pod is to be in the mesh (design: annotation `weir.dev/mesh`, exclusions applied).
     pub enrolled: bool,
     /// What plaintext it takes.
     pub mtls: Mtls,
     /// What capture leaves alone.
-    pub skip: Skip,
+    pub skip: Arc<Skip>,
     /// `spec.hostNetwork`: such a pod is never captured.
     pub host_network: bool,
     /// Ports of declared TCP, HTTP and gRPC probes, resolved to numbers.
@@ -91,7 +91,7 @@ pub struct Workload {
     /// Annotation `weir.dev/netns`, for a pod that no kubelet runs.
     pub netns: Option<PathBuf>,
     /// Names, in the pod's namespace, of the Services whose endpoints it is.
-    pub services: Vec<Arc<str>>,
+    pub services: Arc<[Arc<str>]>,
 }
 
 /// One port of a Service.

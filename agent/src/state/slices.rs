@@ -17,7 +17,7 @@ use super::{
 pub(super) struct Slices {
     slices: BTreeMap<NamespacedName, Arc<WorkloadSlice>>,
     /// Of the slices that say a pod, the first by its name.
-    place: HashMap<NamespacedName, NamespacedName>,
+    place: HashMap<NamespacedName, Arc<NamespacedName>>,
 }
 
 impl Slices {
@@ -31,28 +31,26 @@ impl Slices {
             Some(new) => self.slices.insert(key.clone(), new),
             None => self.slices.remove(key),
         };
-        let pods = |slice: &Option<Arc<WorkloadSlice>>| -> HashMap<NamespacedName, Arc<Pod>> {
-            slice.iter().flat_map(|slice| &slice.pods).map(|pod| (pod.key.clone(), pod.clone())).collect()
-        };
-        let (before, after) = (pods(&old), pods(&new));
-        let mut touched = Vec::new();
+        let (before, after) = different(pods_of(old.as_ref()), pods_of(new.as_ref()));
+        let (mut touched, at) = (Vec::new(), Arc::new(key.clone()));
         for (pod, said) in &after {
-            let place = self.place.entry(pod.clone()).or_insert_with(|| key.clone());
-            let moved = *key < *place;
+            let place = self.place.entry((*pod).clone()).or_insert_with(|| at.clone());
+            let moved = *key < **place;
             if moved {
-                *place = key.clone();
+                *place = at.clone();
             }
-            if moved || (*place == *key && before.get(pod) != Some(said)) {
-                touched.push(pod.clone());
+            if moved || (**place == *key && before.get(pod) != Some(said)) {
+                touched.push((*pod).clone());
             }
         }
-        for pod in before.into_keys().filter(|pod| !after.contains_key(pod)) {
-            if self.place.get(&pod) == Some(key) {
-                match self.another_with(&pod) {
-                    Some(other) => self.place.insert(pod.clone(), other),
-                    None => self.place.remove(&pod),
+        let still = |pod: &NamespacedName| pods_of(new.as_ref()).iter().any(|other| other.key == *pod);
+        for pod in before.into_keys().filter(|pod| !after.contains_key(pod) && !still(pod)) {
+            if self.place.get(pod).is_some_and(|place| **place == *key) {
+                match self.another_with(pod) {
+                    Some(other) => self.place.insert(pod.clone(), Arc::new(other)),
+                    None => self.place.remove(pod),
                 };
-                touched.push(pod);
+                touched.push(pod.clone());
             }
         }
         touched
@@ -60,7 +58,7 @@ impl Slices {
 
     /// What is said of a pod.
     pub(super) fn pod(&self, key: &NamespacedName) -> Option<&Arc<Pod>> {
-        let slice = self.slices.get(self.place.get(key)?)?;
+        let slice = self.slices.get(&**self.place.get(key)?)?;
         slice.pods.iter().find(|pod| pod.key == *key)
     }
 
@@ -77,4 +75,21 @@ impl Slices {
     pub(super) fn is_empty(&self) -> bool {
         self.slices.is_empty() && self.place.is_empty()
     }
+}
+
+fn pods_of(slice: Option<&Arc<WorkloadSlice>>) -> &[Arc<Pod>] {
+    slice.map_or(&[], |slice| &slice.pods)
+}
+
+type ByKey<'a> = HashMap<&'a NamespacedName, &'a Arc<Pod>>;
+
+/// The pods of two slices by their keys, without most of those that are in both and alike: where one of a hundred changes,
+/// the others stand before and behind it as they stood.
+fn different<'a>(before: &'a [Arc<Pod>], after: &'a [Arc<Pod>]) -> (ByKey<'a>, ByKey<'a>) {
+    let same = |(a, b): &(&Arc<Pod>, &Arc<Pod>)| a == b;
+    let front = before.iter().zip(after).take_while(same).count();
+    let (before, after) = (&before[front..], &after[front..]);
+    let back = before.iter().rev().zip(after.iter().rev()).take_while(same).count();
+    let by_key = |pods: &'a [Arc<Pod>]| pods[..pods.len() - back].iter().map(|pod| (&pod.key, pod)).collect();
+    (by_key(before), by_key(after))
 }

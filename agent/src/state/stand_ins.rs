@@ -15,14 +15,14 @@ pub(super) struct StandIns(HashMap<NamespacedName, StandIn>);
 #[derive(Debug)]
 struct StandIn {
     uid: Arc<str>,
-    given: Vec<IpAddr>,
+    given: Arc<[IpAddr]>,
     /// What the API told when they were given.
-    told: Vec<IpAddr>,
+    told: Arc<[IpAddr]>,
 }
 
 impl StandIns {
     /// Notes what `pod`, as it is in force, was given; answers with the pod as it is from now on.
-    pub(super) fn note(&mut self, pod: &Pod, given: Vec<IpAddr>) -> Pod {
+    pub(super) fn note(&mut self, pod: &Pod, given: Arc<[IpAddr]>) -> Pod {
         let before = self.0.remove(&pod.key);
         let told = before.map_or_else(|| pod.addresses.clone(), |before| before.told);
         self.0.insert(pod.key.clone(), StandIn { uid: pod.uid.clone(), given: given.clone(), told });

@@ -9,27 +9,27 @@ use super::{
     input::{Namespace, Pod},
     model::Workload,
 };
-use crate::identity::{Identity, TrustDomain};
+use crate::identity::Identity;
 
-/// The workload of `pod`; none when its names make no identity, since none may be made up.
+/// The workload of `pod`.
 pub(super) fn build(
     pod: &Pod,
     namespace: Option<&Namespace>,
-    services: Vec<Arc<str>>,
-    trust_domain: &TrustDomain,
-) -> Option<Workload> {
+    services: Arc<[Arc<str>]>,
+    identity: Identity,
+) -> Workload {
     let silent = MeshSettings::default();
     let outer = namespace.map_or(&silent, |namespace| &namespace.settings);
-    Some(Workload {
+    Workload {
         key: pod.key.clone(),
         uid: pod.uid.clone(),
         kubelet_uid: pod.kubelet_uid.clone(),
         owner: pod.owner.clone(),
         owner_kind: pod.owner_kind,
         node: pod.node.clone(),
-        identity: Identity::new(trust_domain, &pod.key.namespace, &pod.service_account).ok()?,
+        identity,
         labels: pod.labels.clone(),
-        addresses: if pod.host_network { Vec::new() } else { pod.addresses.clone() },
+        addresses: if pod.host_network { Arc::default() } else { pod.addresses.clone() },
         enrolled: enrolled(pod, outer),
         mtls: pod.settings.mtls.or(outer.mtls).unwrap_or_default(),
         skip: pod.settings.skip(outer),
@@ -37,7 +37,7 @@ pub(super) fn build(
         probe_ports: pod.probe_ports.clone(),
         netns: pod.settings.netns.clone(),
         services,
-    })
+    }
 }
 
 /// Nothing is enrolled that is not annotated, itself or by its Namespace: so it is with `kube-system`

@@ -55,7 +55,7 @@ impl Reconciler {
 
     fn refresh_workload(&mut self, key: &NamespacedName) {
         let mut addresses: HashSet<IpAddr> =
-            self.addresses.remove(key).unwrap_or_default().into_iter().collect();
+            self.addresses.remove(key).iter().flat_map(|own| own.iter()).copied().collect();
         let workload = self.snapshot.workload(key).cloned();
         let own = workload.map(|workload| workload.addresses.clone()).unwrap_or_default();
         addresses.extend(own.iter().copied());

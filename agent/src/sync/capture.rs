@@ -213,7 +213,7 @@ impl Reconciler {
     pub(super) fn forget_endpoints(&mut self, captured: &Captured) {
         let cookie = captured.pod.netns.cookie();
         let endpoints = &mut self.datapath.tables.endpoints;
-        for address in &captured.pod.addresses {
+        for address in captured.pod.addresses.iter() {
             let address = Address::from_octets(octets(*address));
             if endpoints.desired(&address).is_some_and(|endpoint| endpoint.netns == cookie) {
                 endpoints.unset(&address);

@@ -90,7 +90,7 @@ pub struct Reconciler {
     /// How long captures took that nobody has asked for yet.
     took: Vec<Duration>,
     /// Addresses that each workload has in `ENDPOINTS`.
-    addresses: HashMap<NamespacedName, Vec<IpAddr>>,
+    addresses: HashMap<NamespacedName, Arc<[IpAddr]>>,
     /// Keys that each service has in `SERVICES`.
     services: HashMap<NamespacedName, Vec<weir_common::ServiceKey>>,
     backend_sets: u64,

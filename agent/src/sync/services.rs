@@ -25,7 +25,7 @@ pub(super) fn touched(snapshot: &Snapshot, changes: &[Change]) -> BTreeSet<Names
                 services.insert(key.clone());
             }
             Change::Workload(key) => {
-                let names = snapshot.workload(key).into_iter().flat_map(|workload| &workload.services);
+                let names = snapshot.workload(key).into_iter().flat_map(|workload| workload.services.iter());
                 services.extend(names.map(|name| NamespacedName::new(key.namespace.clone(), name.clone())));
             }
             Change::Node(_) | Change::Policies => {}

@@ -5,7 +5,6 @@ use std::{cell::Cell, net::Ipv4Addr};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::state::annotations::MeshSettings;
 
 fn pod(namespace: u8, owner: u8, number: u16, version: u8) -> Arc<Pod> {
     Arc::new(Pod {
@@ -17,13 +16,13 @@ fn pod(namespace: u8, owner: u8, number: u16, version: u8) -> Arc<Pod> {
         node: "node-1".into(),
         service_account: "default".into(),
         labels: Arc::default(),
-        addresses: vec![Ipv4Addr::new(10, namespace, owner, version).into()],
+        addresses: [Ipv4Addr::new(10, namespace, owner, version).into()].into(),
         host_network: false,
         finished: false,
         ready: false,
         named_ports: Default::default(),
         probe_ports: Vec::new(),
-        settings: MeshSettings::default(),
+        settings: Arc::default(),
         sliced: true,
     })
 }

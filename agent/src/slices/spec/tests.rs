@@ -23,13 +23,13 @@ fn pod(name: &str, owner: &str, address: u8) -> Pod {
         node: "node-1".into(),
         service_account: "cart".into(),
         labels: Arc::new([("app".to_owned(), "cart".to_owned())].into()),
-        addresses: vec![Ipv4Addr::new(10, 0, 0, address).into(), "fd00::1".parse().expect("an address")],
+        addresses: [Ipv4Addr::new(10, 0, 0, address).into(), "fd00::1".parse().expect("an address")].into(),
         host_network: false,
         finished: false,
         ready: true,
         named_ports: [("http".into(), 8080)].into(),
         probe_ports: vec![8080],
-        settings: MeshSettings::parse(Carrier::Pod, &annotations.into()).expect("right"),
+        settings: MeshSettings::parse(Carrier::Pod, &annotations.into()).expect("right").shared(),
         sliced: false,
     }
 }
@@ -57,7 +57,7 @@ fn who_has_no_place_in_the_network_of_pods_has_none_in_a_slice() {
     for bad in [
         Pod { host_network: true, ..good.clone() },
         Pod { finished: true, ..good.clone() },
-        Pod { addresses: Vec::new(), ..good.clone() },
+        Pod { addresses: Arc::default(), ..good.clone() },
         Pod { node: "".into(), ..good.clone() },
     ] {
         assert_eq!(face(&bad), None);

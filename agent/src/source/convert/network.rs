@@ -160,6 +160,7 @@ fn endpoints(key: &NamespacedName, object: &discovery::EndpointSlice, faults: &m
 
 fn target_pod(key: &NamespacedName, given: &discovery::Endpoint) -> Option<NamespacedName> {
     let target = given.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"))?;
-    let namespace = target.namespace.as_deref().map_or_else(|| key.namespace.clone(), Arc::from);
+    let other = target.namespace.as_deref().filter(|namespace| **namespace != *key.namespace);
+    let namespace = other.map_or_else(|| key.namespace.clone(), Arc::from);
     Some(NamespacedName::new(namespace, target.name.as_deref()?))
 }

@@ -63,7 +63,7 @@ pub fn pod(key: NamespacedName, object: &Object) -> Result<Pod, Vec<FieldError>>
         ready: metadata.deletion_timestamp.is_none() && is_ready(status),
         named_ports: named_ports(spec, &mut faults),
         probe_ports: probe_ports(spec),
-        settings,
+        settings: settings.shared(),
         sliced: false,
         key,
     };
@@ -91,7 +91,7 @@ fn owner(metadata: &ObjectMeta, pod: &Arc<str>) -> (Arc<str>, &'static str) {
 }
 
 /// The first address of each family.
-fn addresses(status: &PodStatus, faults: &mut Faults) -> Vec<IpAddr> {
+fn addresses(status: &PodStatus, faults: &mut Faults) -> Arc<[IpAddr]> {
     let listed = status.pod_ips.as_deref().unwrap_or_default();
     let mut given: Vec<(String, &str)> = (0..)
         .zip(listed)
@@ -109,7 +109,7 @@ fn addresses(status: &PodStatus, faults: &mut Faults) -> Vec<IpAddr> {
             addresses.push(address);
         }
     }
-    addresses
+    addresses.into()
 }
 
 /// A pod that nobody gives conditions, as on a machine with no kubelet, counts as ready.

@@ -6,6 +6,7 @@
 pub mod annotations;
 pub mod events;
 mod raw;
+mod shared;
 mod store;
 mod watch;
 
@@ -28,6 +29,7 @@ use tokio::{
 use tower::util::MapResponseLayer;
 
 use self::{
+    shared::Common,
     store::{Store, Told},
     watch::{Scope, Watch},
 };
@@ -245,8 +247,8 @@ impl KubeSource {
             let mut all = JoinSet::new();
             for kind in kinds.iter().copied() {
                 let (client, told, status) = (client.clone(), sender.clone(), of_watches.clone());
-                let scope = pods.scope(kind);
-                all.spawn(Watch { kind, client, streams, scope, told, status }.run());
+                let (scope, common) = (pods.scope(kind), Common::default());
+                all.spawn(Watch { kind, client, streams, scope, told, status, common }.run());
             }
             drop(sender);
             all.join_all().await;

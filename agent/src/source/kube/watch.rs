@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     Message, Status,
     raw::{Raw, resources},
+    shared::Common,
     store::Told,
 };
 use crate::state::{Kind, Object};
@@ -52,6 +53,8 @@ pub(super) struct Watch {
     pub(super) scope: Scope,
     pub(super) told: Sender<Message>,
     pub(super) status: Arc<Status>,
+    /// What was told and is in many objects.
+    pub(super) common: Common,
 }
 
 /// Why a watch has to begin anew in another way.
@@ -98,7 +101,7 @@ impl Watch {
         }
     }
 
-    async fn watch(&self, resource: &ApiResource, known: &mut bool) -> Ended {
+    async fn watch(&mut self, resource: &ApiResource, known: &mut bool) -> Ended {
         let api: Api<Raw> = match &self.scope.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
@@ -144,7 +147,7 @@ impl Watch {
         self.told.send((self.kind, told, std::time::Instant::now())).await
     }
 
-    fn read(&self, event: Event<Raw>, resource: &ApiResource) -> Told {
+    fn read(&mut self, event: Event<Raw>, resource: &ApiResource) -> Told {
         match event {
             Event::Init => {
                 self.status.of(self.kind).lists.add();
@@ -155,6 +158,9 @@ impl Watch {
                     (object.key(self.kind), object.read(self.kind, &resource.api_version));
                 if let (Ok(Object::WorkloadSlice(slice)), Some(node)) = (&mut read, &self.scope.except) {
                     Arc::make_mut(slice).pods.retain(|pod| pod.node != *node);
+                }
+                if let Ok(object) = &mut read {
+                    self.common.share(object);
                 }
                 Told::Is(key, (read, faults))
             }

@@ -5,9 +5,13 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{Change, Marks, State};
-use crate::state::{
-    model::{NamespacedName, Service, Workload},
-    services, snapshot, workloads,
+use crate::{
+    identity::{Identity, PartsOf},
+    state::{
+        few::Few,
+        model::{NamespacedName, Service, Workload},
+        services, snapshot, workloads,
+    },
 };
 
 impl State {
@@ -85,9 +89,14 @@ impl State {
 
     fn settle_workload(&mut self, key: &NamespacedName, marks: &mut Marks) {
         let new = self.inputs.pod(key).and_then(|pod| {
-            let services = self.services_of.get(key).into_iter().flatten().cloned().collect();
+            let services = self.services_of.get(key).into_iter().flat_map(Few::iter).cloned().collect();
             let namespace = self.inputs.namespace(&key.namespace).map(|namespace| &**namespace);
-            workloads::build(pod, namespace, services, &self.settings.trust_domain)
+            let (trust_domain, account) = (&self.settings.trust_domain, &*pod.service_account);
+            let parts = PartsOf { trust_domain, namespace: &key.namespace, service_account: account };
+            // Names that make no identity make no workload: none may be made up.
+            let identity =
+                self.identities.get(&parts, || Identity::new(trust_domain, &key.namespace, account).ok())?;
+            Some(workloads::build(pod, namespace, services, identity))
         });
         let old = self.view.workload(key).cloned();
         if old.as_deref() == new.as_ref() {

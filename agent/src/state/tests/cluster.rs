@@ -44,7 +44,7 @@ pub(super) fn pod(key: &str, addresses: &[&str]) -> Pod {
         ready: true,
         named_ports: BTreeMap::new(),
         probe_ports: vec![],
-        settings: MeshSettings::default(),
+        settings: Arc::default(),
         sliced: false,
         key,
     }
@@ -57,7 +57,7 @@ impl Pod {
     }
 
     pub(super) fn annotated(mut self, pairs: &[(&str, &str)]) -> Self {
-        self.settings = MeshSettings::parse(Carrier::Pod, &labels(pairs)).expect("good annotations");
+        self.settings = MeshSettings::parse(Carrier::Pod, &labels(pairs)).expect("good annotations").shared();
         self
     }
 

@@ -171,7 +171,7 @@ fn a_pod_before_its_namespace_and_a_slice_before_its_service_arrive_at_the_same(
     cluster.put(namespace("a", &[("weir.dev/mesh", "enabled")]));
     let workload = cluster.workload("a/p");
     assert!(workload.enrolled);
-    assert_eq!(workload.services, ["pay".into()]);
+    assert_eq!(*workload.services, ["pay".into()]);
     assert_eq!(cluster.endpoints("a/pay"), ["10.0.0.1:8080"]);
     assert!(cluster.snapshot().workload(&named("a/p")).is_some());
 }

@@ -13,7 +13,7 @@ fn nth_pod(n: u32) -> Pod {
     let app = n % SERVICES;
     let key = format!("ns-{}/pod-{n}", app % NAMESPACES);
     pod(&key, &[]).labelled(&[("app", &format!("app-{app}")), ("part-of", "all")]).with(|pod| {
-        pod.addresses = vec![IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n))];
+        pod.addresses = [IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n))].into();
         pod.node = format!("node-{}", n % 1000).into();
     })
 }
@@ -40,7 +40,7 @@ fn a_hundred_thousand_pods_and_ten_thousand_services_are_kept_exactly() {
 
     let changed = nth_pod(42).with(|pod| pod.ready = false);
     assert_eq!(cluster.put(changed), [service_changed("ns-42/svc-42")]);
-    let moved = nth_pod(43).with(|pod| pod.addresses = vec!["10.200.0.1".parse().expect("an address")]);
+    let moved = nth_pod(43).with(|pod| pod.addresses = ["10.200.0.1".parse().expect("an address")].into());
     let changes = cluster.put(moved);
     assert_eq!(changes, [service_changed("ns-43/svc-43"), workload_changed("ns-43/pod-43")]);
     assert_eq!(cluster.at("10.200.0.1").as_deref(), Some("ns-43/pod-43"));

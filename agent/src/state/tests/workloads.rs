@@ -274,12 +274,12 @@ fn an_address_that_a_pod_was_given_stands_in_until_the_api_tells_one() {
     assert_eq!(cluster.at("10.0.0.1").as_deref(), Some("shop/a"));
     // Something else of it changes first.
     cluster.put(pod("shop/a", &[]).labelled(&[("app", "a")]));
-    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
+    assert_eq!(*cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
     // The API tells the same: nothing is different.
     assert_eq!(cluster.put(pod("shop/a", &["10.0.0.1"]).labelled(&[("app", "a")])), []);
     // From now on its word counts.
     cluster.put(pod("shop/a", &["10.0.0.2"]));
-    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.2")]);
+    assert_eq!(*cluster.workload("shop/a").addresses, [ip("10.0.0.2")]);
     cluster.put(pod("shop/a", &[]));
     assert!(cluster.workload("shop/a").addresses.is_empty());
 }
@@ -290,19 +290,19 @@ fn a_sandbox_that_is_made_anew_has_the_new_address_while_the_api_tells_the_old_o
     cluster.put(pod("shop/a", &["10.0.0.1"]));
     cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.2")]);
     cluster.put(pod("shop/a", &["10.0.0.1"]).with(|pod| pod.ready = false));
-    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.2")]);
+    assert_eq!(*cluster.workload("shop/a").addresses, [ip("10.0.0.2")]);
     assert_eq!(cluster.at("10.0.0.1"), None);
     cluster.0.withdraw(&named("shop/a"));
-    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
+    assert_eq!(*cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
     assert_eq!(cluster.0.withdraw(&named("shop/a")), []);
     cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.2")]);
     // And once more before the API knows.
     cluster.0.stand_in(&named("shop/a"), "shop/a", vec![ip("10.0.0.3")]);
     cluster.put(pod("shop/a", &["10.0.0.1"]));
-    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.3")]);
+    assert_eq!(*cluster.workload("shop/a").addresses, [ip("10.0.0.3")]);
     cluster.put(pod("shop/a", &["10.0.0.3"]));
     cluster.put(pod("shop/a", &["10.0.0.1"]));
-    assert_eq!(cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
+    assert_eq!(*cluster.workload("shop/a").addresses, [ip("10.0.0.1")]);
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Watched {
             scope: Scope::default(),
             told: sender,
             status: Arc::new(Status { heard: Heard::new(), kinds }),
+            common: Common::default(),
         };
         Self { installed, told, watch: spawn(watch.run()).abort_handle() }
     }

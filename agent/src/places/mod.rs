@@ -103,6 +103,7 @@ impl Places {
     /// When processes cannot be listed.
     pub fn look(&mut self, wanted: &HashSet<Arc<str>>) -> io::Result<()> {
         let mut oldest: HashMap<&Arc<str>, (u64, i32)> = HashMap::new();
+        let of_node = self.netns_of("self");
         for entry in fs::read_dir(&self.proc)? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
@@ -114,6 +115,10 @@ impl Places {
             }) else {
                 continue;
             };
+            // A runtime puts a process into the pod's cgroup before it joins the pod's namespace.
+            if of_node.is_some() && self.netns_of(&pid.to_string()) == of_node {
+                continue;
+            }
             let place = oldest.entry(uid).or_insert((began, pid));
             *place = (*place).min((began, pid));
         }
@@ -135,6 +140,12 @@ impl Places {
     fn pod_of(&self, pid: i32) -> Option<String> {
         let text = fs::read_to_string(self.proc.join(pid.to_string()).join("cgroup")).ok()?;
         cgroup::pod(&text)
+    }
+
+    /// The network namespace of a process, as the file system tells it from others.
+    fn netns_of(&self, process: &str) -> Option<(u64, u64)> {
+        let netns = stat(&self.proc.join(process).join("ns/net")).ok()?;
+        Some((netns.st_dev, netns.st_ino))
     }
 
     /// When a process began, in clock ticks since boot (`starttime`, proc(5)).

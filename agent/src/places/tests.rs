@@ -72,6 +72,31 @@ fn a_pod_is_where_its_oldest_process_is_until_that_ends() {
 }
 
 #[test]
+fn a_process_that_has_not_joined_its_pods_namespace_yet_shows_nothing() {
+    let (proc, pause) = (Proc::new(), Waiting::new());
+    let put = |process: &str, netns: &str| {
+        let link = proc.0.path().join(process).join("ns/net");
+        let _ = fs::remove_file(&link);
+        fs::hard_link(proc.0.path().join(netns), link).expect("a file");
+    };
+    for netns in ["of-node", "of-pod"] {
+        fs::write(proc.0.path().join(netns), "").expect("a file");
+    }
+    fs::create_dir_all(proc.0.path().join("self/ns")).expect("a folder");
+    put("self", "of-node");
+    let pid = pause.0.id().to_string();
+    proc.process(pause.0.id(), UID, 800);
+    put(&pid, "of-node");
+    let mut places = proc.places();
+    places.look(&wanted(&[UID])).expect("processes");
+    assert_eq!(places.of(UID), None);
+
+    put(&pid, "of-pod");
+    places.look(&wanted(&[UID])).expect("processes");
+    assert_eq!(places.of(UID), Some(proc.netns(pause.0.id())));
+}
+
+#[test]
 fn a_namespace_that_was_made_for_a_pod_stands_in_until_the_pod_runs_there() {
     let (proc, pause) = (Proc::new(), Waiting::new());
     let made = proc.0.path().join("made");

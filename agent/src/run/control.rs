@@ -13,7 +13,7 @@ use super::{
     attach::Cni,
     process::{Asked, Signals},
     verify::Verification,
-    view::{self, Shared, View},
+    view::{self, Kernel, Shared, View},
 };
 use crate::{
     admin::Problem,
@@ -28,6 +28,9 @@ use crate::{
 
 /// How often namespaces are looked at: a pod that is gone must not be held for long.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How often programs and counters in the kernel are.
+const LOOK_AT_KERNEL: Duration = Duration::from_secs(1);
 
 /// How often a sign of life is given (`--when-down open`).
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -59,6 +62,8 @@ pub(super) struct Control {
     stopping: watch::Sender<bool>,
     /// Whether the admin API answers: before it does, the agent is not ready.
     answering: bool,
+    /// The kernel, as it was looked at last.
+    kernel: Arc<Kernel>,
     pub(super) frozen: bool,
 }
 
@@ -88,6 +93,7 @@ impl Control {
             repair_interval,
             stopping,
             answering: false,
+            kernel: Arc::default(),
             frozen: false,
         };
         control.log_problems(&[]);
@@ -118,6 +124,7 @@ impl Control {
         self.shared.certificates.want(self.reconciler.identities(&snapshot));
         self.reconciler.know_all(!self.hides_pods);
         self.reconciler.adopt(snapshot);
+        self.look_at_kernel();
         self.publish();
     }
 
@@ -130,7 +137,7 @@ impl Control {
     /// Runs until the agent is told to stop.
     pub(super) async fn run(&mut self, signals: &mut Signals, mut events: Events, observer: &Observer) {
         let (mut look, mut heartbeat) = (every(LOOK), every(HEARTBEAT));
-        let mut repair = every(self.repair_interval);
+        let (mut kernel, mut repair) = (every(LOOK_AT_KERNEL), every(self.repair_interval));
         let mut thaw = Instant::now();
         loop {
             let frozen = self.frozen;
@@ -161,6 +168,7 @@ impl Control {
                     self.settle_attachments();
                     self.publish();
                 }
+                _ = kernel.tick(), if !frozen => self.look_at_kernel(),
                 _ = repair.tick(), if !frozen => { self.verify(); },
                 asked = self.verification.asked(), if !frozen => {
                     // Whoever asked may be gone.
@@ -190,6 +198,11 @@ impl Control {
         if ended > 0 {
             tracing::warn!(connections = ended, "connections had to be ended");
         }
+    }
+
+    /// What it shows is published with everything else.
+    pub(super) fn look_at_kernel(&mut self) {
+        self.kernel = Arc::new(Kernel::look(self.reconciler.datapath()));
     }
 
     fn read_source(&mut self) {
@@ -257,6 +270,7 @@ impl Control {
         }
         self.shared.view.store(Arc::new(View::new(
             &self.reconciler,
+            self.kernel.clone(),
             &self.verification,
             &self.captures,
             problems,

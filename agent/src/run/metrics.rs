@@ -108,6 +108,7 @@ fn kernel(metrics: &Metrics, shared: &Arc<Shared>) {
     metrics.read_one(&catalogue::EVENTS_LOST, move || {
         of.view
             .load()
+            .kernel
             .counters
             .iter()
             .find(|(name, _)| *name == "events_lost")
@@ -115,7 +116,7 @@ fn kernel(metrics: &Metrics, shared: &Arc<Shared>) {
     });
     let of = shared.clone();
     metrics.read(&catalogue::KERNEL_COUNTERS, move || {
-        of.view.load().counters.iter().map(|row| Sample::new(&[row.0], row.1 as f64)).collect()
+        of.view.load().kernel.counters.iter().map(|row| Sample::new(&[row.0], row.1 as f64)).collect()
     });
 }
 

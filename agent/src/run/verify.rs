@@ -114,6 +114,7 @@ impl Control {
         let captured = self.reconciler.captured();
         self.verification.mended.retain(|pod, _| captured.contains_key(pod));
         self.verification.at = Some(SystemTime::now());
+        self.look_at_kernel();
         self.publish();
         found
     }

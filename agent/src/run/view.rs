@@ -18,6 +18,7 @@ use crate::{
     },
     certs::Certificates,
     cni::question::Desk,
+    datapath::Datapath,
     flows::{Flows, record::timestamp},
     metrics::{Histogram, readiness::Readiness},
     proxy::pod::LocalPod,
@@ -51,7 +52,7 @@ pub(super) struct Shared {
 pub(super) struct View {
     pub(super) pods: BTreeMap<NamespacedName, Arc<LocalPod>>,
     pub(super) failed: BTreeMap<NamespacedName, String>,
-    pub(super) programs: Vec<ProgramStatus>,
+    pub(super) kernel: Arc<Kernel>,
     pub(super) problems: Vec<Problem>,
     /// When every pod was looked at last, RFC 3339, and how often each was mended.
     pub(super) verified: Option<String>,
@@ -60,37 +61,50 @@ pub(super) struct View {
     pub(super) maps: Vec<(&'static str, usize, u32, u64)>,
     /// How long captures took, in milliseconds.
     pub(super) captures: Histogram,
+}
+
+/// What only a look at the kernel tells. It takes a hundred system calls, more than a change of a pod should cost.
+#[derive(Default)]
+pub(super) struct Kernel {
+    pub(super) programs: Vec<ProgramStatus>,
     /// Name and value of each kernel counter.
     pub(super) counters: Vec<(&'static str, u64)>,
 }
 
-impl View {
-    pub(super) fn new(
-        reconciler: &Reconciler,
-        verification: &Verification,
-        captures: &Histogram,
-        problems: Vec<Problem>,
-    ) -> Self {
-        let datapath = reconciler.datapath();
+impl Kernel {
+    pub(super) fn look(datapath: &Datapath) -> Self {
         let attached = datapath.is_attached();
         let program = |program: &crate::datapath::Program| ProgramStatus {
             name: program.name.clone(),
             attached,
             id: (program.id != 0).then_some(program.id),
         };
+        Self {
+            programs: datapath.programs().iter().map(program).collect(),
+            counters: weir_common::counter::NAMES.into_iter().zip(datapath.tables.counters()).collect(),
+        }
+    }
+}
+
+impl View {
+    pub(super) fn new(
+        reconciler: &Reconciler,
+        kernel: Arc<Kernel>,
+        verification: &Verification,
+        captures: &Histogram,
+        problems: Vec<Problem>,
+    ) -> Self {
         let captured = reconciler.captured();
         let failed = reconciler.failed();
-        let values = datapath.tables.counters();
         Self {
             pods: captured.iter().map(|(key, captured)| (key.clone(), captured.pod.clone())).collect(),
             failed: failed.iter().map(|(key, error)| (key.clone(), error.to_string())).collect(),
-            programs: datapath.programs().iter().map(program).collect(),
+            kernel,
             problems,
             verified: verification.at(),
             mended: verification.mended().clone(),
-            maps: datapath.tables.occupancy(),
+            maps: reconciler.datapath().tables.occupancy(),
             captures: captures.clone(),
-            counters: weir_common::counter::NAMES.into_iter().zip(values).collect(),
         }
     }
 }
@@ -135,10 +149,10 @@ impl AdminSource for Shared {
             verified: view.verified.clone(),
             generation: snapshot.generation,
             policy_generation: snapshot.policy_generation,
-            programs: view.programs.clone(),
+            programs: view.kernel.programs.clone(),
             workloads: workloads.collect(),
             problems: view.problems.clone(),
-            counters: view.counters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            counters: view.kernel.counters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         }
     }
 

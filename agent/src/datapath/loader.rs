@@ -6,6 +6,7 @@
 mod attach;
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -87,6 +88,8 @@ pub struct Datapath {
     programs: Vec<Program>,
     ebpf: Ebpf,
     steering: Steering,
+    /// Copies of it that are loaded and not attached yet, by the namespace's cookie.
+    prepared: HashMap<u64, OwnedFd>,
     /// The maps.
     pub tables: Tables,
     sockets: SocketMaker,
@@ -137,7 +140,8 @@ impl Datapath {
         );
         let events = Events::new(RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?)
             .map_err(|error| attach_error("EVENTS", "the runtime", error))?;
-        let datapath = Self { options, directory, programs, ebpf, steering, tables, sockets };
+        let datapath =
+            Self { options, directory, programs, ebpf, steering, prepared: HashMap::new(), tables, sockets };
         // aya parses the running kernel's types: some megabytes that are free again.
         super::memory::give_back();
         Ok((datapath, events))
@@ -204,13 +208,22 @@ impl Datapath {
         Ok(mended)
     }
 
+    /// Loads copies of the steering program for namespaces that [`Datapath::steer`] is about to be given, in place of those
+    /// loaded before and not used.
+    pub fn prepare(&mut self, cookies: &[u64]) {
+        self.prepared = self.steering.load_all(cookies);
+    }
+
     /// Attaches a copy of the steering program to a pod's namespace, or puts it behind the link that is
     /// there.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn steer(&mut self, netns: &Netns) -> Result<Program, DatapathError> {
-        let program = self.steering.load(netns.cookie())?;
+        let program = match self.prepared.remove(&netns.cookie()) {
+            Some(program) => program,
+            None => self.steering.load(netns.cookie())?,
+        };
         let to = Target {
             words: "a pod's network namespace",
             fd: netns.as_fd(),

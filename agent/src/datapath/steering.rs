@@ -8,13 +8,18 @@ use std::{
     collections::HashMap,
     ffi::CString,
     io,
+    num::NonZero,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
+    thread,
 };
 
 use aya_obj::{EbpfSectionKind, Object, generated::bpf_insn};
 
 use super::bpf;
+
+/// Copies that are loaded at one time.
+const MOST_THREADS: usize = 4;
 
 /// In place of a descriptor, in instructions that refer to the constants.
 const CONSTANTS: i32 = -1;
@@ -95,6 +100,32 @@ impl Steering {
     /// The object's maps, by name.
     pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
         self.maps.iter().map(|(name, map)| (*name, map.as_fd()))
+    }
+
+    /// Copies for several namespaces. The kernel verifies each, which is most of what a capture takes, but several at one
+    /// time. One that it does not take is left out.
+    pub(super) fn load_all(&self, cookies: &[u64]) -> HashMap<u64, OwnedFd> {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+        let share = cookies.len().div_ceil(threads).max(1);
+        let load = |cookies: &[u64]| -> Vec<(u64, OwnedFd)> {
+            cookies.iter().filter_map(|cookie| Some((*cookie, self.load(*cookie).ok()?))).collect()
+        };
+        let mut shares = cookies.chunks(share);
+        let Some(own) = shares.next() else { return HashMap::new() };
+        thread::scope(|scope| {
+            let others: Vec<_> = shares
+                .filter_map(|share| {
+                    let load = &load;
+                    thread::Builder::new()
+                        .name("steering".into())
+                        .spawn_scoped(scope, move || load(share))
+                        .ok()
+                })
+                .collect();
+            let own = load(own);
+            let others = others.into_iter().filter_map(|other| other.join().ok()).flatten();
+            own.into_iter().chain(others).collect()
+        })
     }
 
     /// A copy for the namespace with this cookie.

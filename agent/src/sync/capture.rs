@@ -34,6 +34,12 @@ use crate::{
 pub use error::CaptureError;
 pub use failures::Failures;
 
+/// Pods that are made ready together.
+const AT_ONCE: usize = 8;
+
+/// The network namespace of a pod, and the path at which it was found.
+type Home = (Netns, PathBuf);
+
 /// A captured pod.
 #[derive(Debug)]
 pub struct Captured {
@@ -74,6 +80,7 @@ impl Reconciler {
         for (key, error) in doubly {
             self.note_failure(&key, error);
         }
+        let mut coming = Vec::new();
         for (key, workload) in wanted {
             let path = self.netns_of(&workload);
             if let Some(captured) = self.pods.get_mut(&key) {
@@ -83,7 +90,34 @@ impl Reconciler {
                 captured.workload = workload;
                 continue;
             }
-            match self.capture(&workload) {
+            match self.home_of(&workload) {
+                Ok(home) => coming.push((workload, home)),
+                Err(error) => self.note_failure(&key, error),
+            }
+        }
+        let mut coming = coming.into_iter();
+        loop {
+            let some: Vec<_> = coming.by_ref().take(AT_ONCE).collect();
+            let cookies: Vec<u64> = some.iter().map(|(_, (netns, _))| netns.cookie()).collect();
+            self.datapath.prepare(&cookies);
+            if some.is_empty() {
+                break;
+            }
+            self.capture_all(some, heard, &mut changed);
+        }
+        self.settle_closed();
+        changed
+    }
+
+    fn capture_all(
+        &mut self,
+        coming: Vec<(Arc<Workload>, Home)>,
+        heard: Instant,
+        changed: &mut BTreeSet<NamespacedName>,
+    ) {
+        for (workload, home) in coming {
+            let key = workload.key.clone();
+            match self.capture(&workload, home) {
                 Ok(()) => {
                     let took = self.failed.since(&key).unwrap_or(heard).elapsed();
                     self.took.push(took);
@@ -94,8 +128,6 @@ impl Reconciler {
                 Err(error) => self.note_failure(&key, error),
             }
         }
-        self.settle_closed();
-        changed
     }
 
     /// Enrolled pods of this node, but for those whose namespace is, or may be, another pod's.
@@ -157,14 +189,17 @@ impl Reconciler {
         }
     }
 
-    fn capture(&mut self, workload: &Arc<Workload>) -> Result<(), CaptureError> {
+    fn home_of(&self, workload: &Workload) -> Result<Home, CaptureError> {
         let unknown =
             || if self.options.finds_places { CaptureError::NotRunning } else { CaptureError::NoNetns };
         let path = self.netns_of(workload).ok_or_else(unknown)?;
         if self.is_disputed(workload) {
             return Err(CaptureError::Disputed);
         }
-        let netns = own_netns(&workload.addresses, path.clone())?;
+        Ok((own_netns(&workload.addresses, path.clone())?, path))
+    }
+
+    fn capture(&mut self, workload: &Arc<Workload>, (netns, path): Home) -> Result<(), CaptureError> {
         let cookie = netns.cookie();
         let virtual_port = self.virtual_port(&netns)?;
         let listeners = self.listen(&netns)?;

@@ -27,6 +27,10 @@ pub(super) fn typed<T: DeserializeOwned + Serialize>(
 
 /// The same, but a field that `T` does not know is passed over.
 pub(super) fn typed_as_served<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Vec<FieldError>> {
+    // Where an error is costs time to know, and there is none most of the time.
+    if let Ok(object) = T::deserialize(value) {
+        return Ok(object);
+    }
     let read: Result<T, _> = serde_path_to_error::deserialize(value);
     read.map_err(|error| {
         let mut field = root.to_owned();

@@ -152,25 +152,29 @@ fn parse(
             convert::node(&key.name, &reading.typed::<core::Node>(&with_quantities(value))?)?.into()
         }
         Kind::Pod => convert::pod(key, &reading.typed::<core::Pod>(&with_quantities(value))?)?.into(),
-        Kind::WorkloadSlice => custom(value, |_, spec| convert::workload_slice(key, &spec))?.into(),
+        Kind::WorkloadSlice => custom(value, |_, spec| convert::workload_slice(key, spec))?.into(),
         Kind::Service => convert::service(key, &reading.typed::<core::Service>(value)?)?.into(),
         Kind::EndpointSlice => {
             convert::endpoint_slice(key, &reading.typed::<discovery::EndpointSlice>(value)?)?.into()
         }
-        Kind::HttpRoute => custom(value, |meta, spec| Route::http(key, route_meta(meta), spec))?.into(),
-        Kind::GrpcRoute => custom(value, |meta, spec| Route::grpc(key, route_meta(meta), spec))?.into(),
-        Kind::ReferenceGrant => custom(value, |_, spec| ReferenceGrant::parse(key, spec))?.into(),
+        Kind::HttpRoute => {
+            custom(value, |meta, spec| Route::http(key, route_meta(meta), spec.clone()))?.into()
+        }
+        Kind::GrpcRoute => {
+            custom(value, |meta, spec| Route::grpc(key, route_meta(meta), spec.clone()))?.into()
+        }
+        Kind::ReferenceGrant => custom(value, |_, spec| ReferenceGrant::parse(key, spec.clone()))?.into(),
         Kind::AccessPolicy => {
             let key = PolicyKey::new(key.namespace, key.name);
-            custom(value, |_, spec| Policy::parse(key, spec))?.into()
+            custom(value, |_, spec| Policy::parse(key, spec.clone()))?.into()
         }
         Kind::RequestAuthentication => {
             let key = PolicyKey::new(key.namespace, key.name);
-            custom(value, |_, spec| RequestAuthentication::parse(key, spec))?.into()
+            custom(value, |_, spec| RequestAuthentication::parse(key, spec.clone()))?.into()
         }
         Kind::TrafficPolicy => {
             let key = PolicyKey::new(key.namespace, key.name);
-            custom(value, |meta, spec| TrafficPolicy::parse(key, created(meta), spec))?.into()
+            custom(value, |meta, spec| TrafficPolicy::parse(key, created(meta), spec.clone()))?.into()
         }
     })
 }
@@ -188,7 +192,7 @@ fn created(metadata: &ObjectMeta) -> Option<i64> {
 /// may be there, since `kubectl get -o yaml` gives it; it is not looked at.
 fn custom<T>(
     value: &Value,
-    parse: impl FnOnce(&ObjectMeta, Value) -> Result<T, Vec<FieldError>>,
+    parse: impl FnOnce(&ObjectMeta, &Value) -> Result<T, Vec<FieldError>>,
 ) -> Result<T, Vec<FieldError>> {
     let empty = Map::new();
     let fields = value.as_object().unwrap_or(&empty);
@@ -202,7 +206,7 @@ fn custom<T>(
         ObjectMeta::default()
     });
     let parsed = match fields.get("spec") {
-        Some(spec) => parse(&metadata, spec.clone()),
+        Some(spec) => parse(&metadata, spec),
         None => Err(vec![error_at("spec", &Value::Null, "is missing")]),
     };
     match parsed {

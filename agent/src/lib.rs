@@ -10,6 +10,7 @@ pub mod tunnel;
 pub mod turns;
 
 pub mod identity;
+mod interned;
 pub mod places;
 pub mod policy;
 pub mod slices;

@@ -7,6 +7,7 @@
 
 mod cost;
 mod document;
+mod enrol;
 mod figures;
 mod http;
 mod load;
@@ -30,7 +31,7 @@ use self::{
     load::Load,
     world::{SameNode, World},
 };
-use crate::{build, checkout::Checkout, command, packages};
+use crate::{build, checkout::Checkout, command, kubernetes, packages, setup};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -60,6 +61,10 @@ enum Part {
     Scale,
     /// Of that, one agent that knows a large cluster.
     Agent,
+    /// Of that, the authority when all agents ask at once.
+    Authority,
+    /// How long after its annotation a pod is captured, in a real Kubernetes. In docs/enrol.md.
+    Enrol,
 }
 
 /// Until memory at rest is looked at.
@@ -108,8 +113,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("client and server need a core each");
     }
     let checkout = Checkout::find()?;
-    if options.only == Some(Part::Scale) {
-        return scale(&checkout, options.quick);
+    match options.only {
+        Some(Part::Scale) => return scale(&checkout, scale::Of::All, options.quick),
+        Some(Part::Agent) => return scale(&checkout, scale::Of::Agent, options.quick),
+        Some(Part::Enrol) => return enrol(&checkout, options.quick),
+        Some(Part::Authority) => return scale(&checkout, scale::Of::Authority, options.quick),
+        Some(Part::Tcp | Part::Http) | None => {}
     }
     build(&checkout)?;
     let (tcp, http) = (options.only != Some(Part::Http), options.only != Some(Part::Tcp));
@@ -171,16 +180,31 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn scale(checkout: &Checkout, quick: bool) -> Result<()> {
+fn scale(checkout: &Checkout, of: scale::Of, quick: bool) -> Result<()> {
+    setup::ensure(checkout, packages::FOR_CLUSTER)?;
+    kubernetes::ensure(checkout)?;
     let fleet = scale::build(checkout)?;
     take_programs_from(checkout.program(true, "weir").with_file_name(""));
     let machine = machine::Machine::look()?;
-    let tables = scale::measure(fleet, quick)?;
+    print(machine, &scale::measure(fleet, of, quick)?);
+    Ok(())
+}
+
+fn enrol(checkout: &Checkout, quick: bool) -> Result<()> {
+    scale::build(checkout)?;
+    setup::ensure(checkout, packages::FOR_CLUSTER)?;
+    kubernetes::ensure(checkout)?;
+    take_programs_from(checkout.program(true, "weir").with_file_name(""));
+    let machine = machine::Machine::look()?;
+    print(machine, &enrol::measure(quick)?);
+    Ok(())
+}
+
+fn print(machine: machine::Machine, tables: &str) {
     let machine::Machine { processor, cores, kernel, date, busy, .. } = machine;
     println!(
         "{cores} cores ({processor}), Linux {kernel}, {date}; the load average before was {busy:.1}\n\n{tables}"
     );
-    Ok(())
 }
 
 /// Everything optimised: the agent, and what runs in pods.

@@ -3,6 +3,7 @@
 //! `fleet WORD …` with a KUBECONFIG does one thing and prints one JSON object, or one for each line that it is given.
 //! [`USAGE`] has the words. Knows nothing of eBPF.
 
+mod certify;
 mod objects;
 mod push;
 mod watchers;
@@ -18,6 +19,7 @@ change NAMESPACE            changes one pod of a slice of that namespace, once f
 services COUNT NAMESPACES   makes Services of ten of these pods each, with an EndpointSlice
 roll FROM COUNT RATE        replaces so many pods, beginning with this one, so many a second
 watch COUNT pods|slices     watches as so many agents do; prints what came, at the beginning and for each line of input
+certify COUNT EACH PORT     has so many agents want so many certificates at once, when there is a line of input
 push COUNT PODS             one server that pushes pods over TLS to so many; what that costs it at the beginning and a change";
 
 fn main() -> ExitCode {
@@ -66,6 +68,9 @@ fn run(words: &[&str]) -> Result<()> {
             }
             ["roll", from, count, rate] => {
                 objects::roll(&client, from.parse()?, count.parse()?, rate.parse()?).await
+            }
+            ["certify", count, each, port] => {
+                certify::certify(&client, count.parse()?, each.parse()?, port.parse()?).await
             }
             ["watch", count, what] => watchers::watch(&client, count.parse()?, what).await,
             _ => bail!("{USAGE}"),

@@ -10,7 +10,7 @@ use hashbrown::Equivalent;
 
 pub use credentials::Credentials;
 
-use crate::state::interned::Shared;
+use crate::interned::Shared;
 
 /// The name of a certificate authority's realm, the host part of a SPIFFE id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -57,6 +57,9 @@ use crate::{
 /// Most worker threads unless `--workers` says otherwise: each has listeners in every pod.
 const MOST_WORKERS: usize = 16;
 
+/// Objects that are put into the state together while it begins.
+const AT_ONCE: usize = 256;
+
 /// The namespace whose policies are for the whole mesh.
 const ROOT_NAMESPACE: &str = "weir-system";
 
@@ -143,7 +146,11 @@ async fn run(args: AgentArgs) -> anyhow::Result<()> {
         // Nothing has been touched yet.
         _ = signals.next() => return Ok(()),
     };
-    state.apply_all(scan.events);
+    // Together, what they touch is derived once; what is marked meanwhile takes memory.
+    let mut events = scan.events.into_iter().peekable();
+    while events.peek().is_some() {
+        state.apply_all(events.by_ref().take(AT_ONCE));
+    }
     let snapshot = Arc::new(ArcSwap::new(state.snapshot()));
 
     if predecessor.is_some() {

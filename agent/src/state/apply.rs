@@ -16,7 +16,6 @@ use super::{
     few::Few,
     input::{Event, Kind, Namespace, Object, Pod, WorkloadSlice},
     inputs::{Inputs, service_of},
-    interned::Interned,
     model::{NamespacedName, Node, ObjectKey},
     routes::{Route, RouteInputs, RouteKey, RouteKind},
     slices::Slices,
@@ -25,6 +24,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, TrustDomain},
+    interned::Interned,
     policy::{Policy, PolicyIndex, PolicyKey},
     traffic::{RateLimits, TrafficPolicy},
     users::{AuthenticationIndex, RequestAuthentication},
@@ -75,6 +75,8 @@ pub struct State {
     members: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
     services_of: HashMap<NamespacedName, Few<Arc<str>>>,
     identities: Interned<Identity>,
+    /// The lists of Services of which pods are members: one for all pods of a Deployment.
+    memberships: Interned<Arc<[Arc<str>]>>,
     view: Snapshot,
     published: OnceLock<Arc<Snapshot>>,
 }
@@ -104,6 +106,7 @@ impl State {
             members: HashMap::new(),
             services_of: HashMap::new(),
             identities: Interned::default(),
+            memberships: Interned::default(),
             view,
             published: OnceLock::new(),
         }

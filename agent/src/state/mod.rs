@@ -9,7 +9,6 @@ mod claims;
 mod few;
 pub mod input;
 mod inputs;
-pub(crate) mod interned;
 mod labels;
 mod layer7;
 pub mod model;

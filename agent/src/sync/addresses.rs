@@ -11,18 +11,18 @@ use weir_common::{Address, Endpoint, endpoint};
 
 use super::{Reconciler, services};
 use crate::{
-    addr::octets,
-    state::{Change, model::NamespacedName},
+    addr::{from_octets, octets},
+    state::{Change, Snapshot, model::NamespacedName},
 };
 
 impl Reconciler {
-    /// Writes what `changes` are about.
-    pub(super) fn refresh_destinations(&mut self, changes: &[Change]) {
+    /// Writes what `changes` since `before` are about.
+    pub(super) fn refresh_destinations(&mut self, before: &Snapshot, changes: &[Change]) {
         let mut services = self.clients.update(&self.snapshot, &self.options.node);
         services.extend(services::touched(&self.snapshot, changes));
         for change in changes {
             match change {
-                Change::Workload(key) => self.refresh_workload(key),
+                Change::Workload(key) => self.refresh_workload(before, key),
                 Change::Node(_) => self.refresh_node_addresses(),
                 Change::Service(_) | Change::Policies | Change::Routes(_) | Change::Traffic(_) => {}
             }
@@ -35,16 +35,17 @@ impl Reconciler {
     /// Writes pods that were captured or released, and their services.
     pub(super) fn refresh_pods(&mut self, pods: &BTreeSet<NamespacedName>) {
         let changes: Vec<Change> = pods.iter().cloned().map(Change::Workload).collect();
-        self.refresh_destinations(&changes);
+        self.refresh_destinations(&self.snapshot.clone(), &changes);
     }
 
     /// Writes every workload and service.
     pub(super) fn refresh_everywhere(&mut self) {
         self.clients.update(&self.snapshot, &self.options.node);
-        let mut workloads: BTreeSet<NamespacedName> = self.addresses.keys().cloned().collect();
-        workloads.extend(self.snapshot.workloads().map(|workload| workload.key.clone()));
-        for key in workloads {
-            self.refresh_workload(&key);
+        let written = self.datapath.tables.endpoints.iter();
+        let mut addresses: HashSet<IpAddr> = written.map(|(key, _)| from_octets(key.octets())).collect();
+        addresses.extend(self.snapshot.workloads().flat_map(|workload| workload.addresses.iter().copied()));
+        for address in addresses {
+            self.refresh_address(address);
         }
         let mut services: BTreeSet<NamespacedName> = self.services.keys().cloned().collect();
         services.extend(self.snapshot.services().map(|service| service.key.clone()));
@@ -53,17 +54,12 @@ impl Reconciler {
         }
     }
 
-    fn refresh_workload(&mut self, key: &NamespacedName) {
-        let mut addresses: HashSet<IpAddr> =
-            self.addresses.remove(key).iter().flat_map(|own| own.iter()).copied().collect();
-        let workload = self.snapshot.workload(key).cloned();
-        let own = workload.map(|workload| workload.addresses.clone()).unwrap_or_default();
-        addresses.extend(own.iter().copied());
+    fn refresh_workload(&mut self, before: &Snapshot, key: &NamespacedName) {
+        let of = |snapshot: &Snapshot| snapshot.workload(key).map(|workload| workload.addresses.clone());
+        let addresses = [of(before), of(&self.snapshot)].into_iter().flatten();
+        let addresses: HashSet<IpAddr> = addresses.flat_map(|of| of.to_vec()).collect();
         for address in addresses {
             self.refresh_address(address);
-        }
-        if !own.is_empty() {
-            self.addresses.insert(key.clone(), own);
         }
     }
 

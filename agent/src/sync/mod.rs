@@ -89,8 +89,6 @@ pub struct Reconciler {
     failed: Failures,
     /// How long captures took that nobody has asked for yet.
     took: Vec<Duration>,
-    /// Addresses that each workload has in `ENDPOINTS`.
-    addresses: HashMap<NamespacedName, Arc<[IpAddr]>>,
     /// Keys that each service has in `SERVICES`.
     services: HashMap<NamespacedName, Vec<weir_common::ServiceKey>>,
     backend_sets: u64,
@@ -124,7 +122,6 @@ impl Reconciler {
             complete: false,
             failed: Failures::default(),
             took: Vec::new(),
-            addresses: HashMap::new(),
             services: HashMap::new(),
             // Sets are told apart for ever by the time at which they were begun.
             backend_sets: monotonic_ns(),
@@ -135,7 +132,17 @@ impl Reconciler {
 
     /// Puts `snapshot` in force, given what changed since the last one, and when that was heard.
     pub fn apply(&mut self, snapshot: Arc<Snapshot>, changes: &[Change], heard: Instant) {
-        self.snapshot = snapshot;
+        let former = std::mem::replace(&mut self.snapshot, snapshot);
+        // What is on other nodes captures and releases nothing here. What it needs otherwise, the next look finds.
+        let touches_pods = changes.iter().any(|change| match change {
+            Change::Workload(key) => {
+                let is_here = |snapshot: &Snapshot| {
+                    snapshot.workload(key).is_some_and(|workload| *workload.node == *self.options.node)
+                };
+                self.pods.contains_key(key) || is_here(&former) || is_here(&self.snapshot)
+            }
+            _ => false,
+        });
         let decisions_differ = changes.iter().any(|change| match change {
             Change::Policies => true,
             Change::Workload(key) => self.pods.contains_key(key),
@@ -147,8 +154,8 @@ impl Reconciler {
             self.configure();
         }
         let before: HashSet<u64> = self.cookies();
-        let recaptured = self.reconcile_pods(heard);
-        self.refresh_destinations(changes);
+        let recaptured = if touches_pods { self.reconcile_pods(heard) } else { Default::default() };
+        self.refresh_destinations(&former, changes);
         self.refresh_pods(&recaptured);
         if decisions_differ {
             self.refresh_rules();

@@ -19,6 +19,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Namespaces of the large cluster; each has slices of its own.
 const NAMESPACES: usize = 100;
 
+/// Service accounts on a node.
+const CERTIFICATES: usize = 5;
+
 /// How large.
 struct Size {
     agents: usize,
@@ -43,24 +46,49 @@ pub(super) fn build(checkout: &Checkout) -> Result<PathBuf> {
     Ok(program.context("cargo made no fleet")?.into())
 }
 
+/// Which part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// All.
+    All,
+    /// One agent that knows a large cluster.
+    Agent,
+    /// The authority, when all agents ask at once.
+    Authority,
+}
+
 /// Measures, and says it in a table.
-pub(super) fn measure(fleet: PathBuf, quick: bool) -> Result<String> {
+pub(super) fn measure(fleet: PathBuf, of: Of, quick: bool) -> Result<String> {
     let size = match quick {
         false => Size { agents: 1000, pods: 400, rolled: 40, known: 100_000, services: 10_000, changes: 200 },
         true => Size { agents: 100, pods: 200, rolled: 20, known: 10_000, services: 1_000, changes: 50 },
     };
     let mut table = Table::default();
-    fan_out(&fleet, &size, &mut table)?;
-    pushed(&fleet, &size, &mut table)?;
-    one_agent(&fleet, &size, &mut table)?;
-    Ok(table.0)
+    if of == Of::All {
+        fan_out(&fleet, &size, &mut table)?;
+        pushed(&fleet, &size, &mut table)?;
+    }
+    if of != Of::Agent {
+        certified(&fleet, &size, &mut table)?;
+    }
+    if of != Of::Authority {
+        one_agent(&fleet, &size, &mut table)?;
+    }
+    Ok(table.text())
 }
 
+/// What was found out.
 #[derive(Default)]
-struct Table(String);
+pub(super) struct Table(String);
 
 impl Table {
-    fn row(&mut self, what: impl AsRef<str>, figure: impl AsRef<str>) {
+    /// As Markdown.
+    pub(super) fn text(self) -> String {
+        self.0
+    }
+
+    /// Adds a row, and says it at once.
+    pub(super) fn row(&mut self, what: impl AsRef<str>, figure: impl AsRef<str>) {
         if self.0.is_empty() {
             self.0 += "| | |\n|---|---|\n";
         }
@@ -251,6 +279,33 @@ fn pushed(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()>
             number(&pushed, "cpu_of_a_change") * 1e3,
             number(&pushed, "bytes_of_a_change") / size.agents as f64 / 1e3
         ),
+    );
+    Ok(())
+}
+
+/// All agents want certificates at once.
+fn certified(fleet: &std::path::Path, size: &Size, table: &mut Table) -> Result<()> {
+    let world = World::new(fleet)?;
+    let controller = world.api.controller(0, [])?.ready()?;
+    let mut agents =
+        world.start(&["certify", &size.agents.to_string(), &CERTIFICATES.to_string(), "15012"])?;
+    answer(&mut agents, 0)?;
+    thread::sleep(SETTLE);
+    let (served, signed) = (world.served()?, cpu(controller.id())?);
+    agents.send_line("")?;
+    let done = answer(&mut agents, 1)?;
+    let (served, signed) = (world.served()? - served, (cpu(controller.id())? - signed).as_secs_f64());
+    let refused = controller.metric("weir_ca_connections_refused_total", &[])?.unwrap_or_default();
+    table.row(
+        format!(
+            "{} agents want {CERTIFICATES} certificates each at once: all have them / failed requests / connections turned away",
+            size.agents
+        ),
+        format!("{:.1} s / {} / {refused}", number(&done, "seconds"), number(&done, "failed")),
+    );
+    table.row(
+        "… processor time of the controller / of the API server / RSS of the controller at the most",
+        format!("{signed:.1} s / {served:.1} s / {:.0} MB", peak(controller.id())? as f64 / 1e6),
     );
     Ok(())
 }

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::state::{Object, input::Pod, interned::Interned};
+use crate::{
+    interned::Interned,
+    state::{Object, input::Pod},
+};
 
 /// The texts of one kind's objects.
 #[derive(Debug, Default)]

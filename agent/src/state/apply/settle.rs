@@ -89,7 +89,8 @@ impl State {
 
     fn settle_workload(&mut self, key: &NamespacedName, marks: &mut Marks) {
         let new = self.inputs.pod(key).and_then(|pod| {
-            let services = self.services_of.get(key).into_iter().flat_map(Few::iter).cloned().collect();
+            let mut services = self.services_of.get(key).into_iter().flat_map(Few::iter).cloned().collect();
+            self.memberships.share(&mut services);
             let namespace = self.inputs.namespace(&key.namespace).map(|namespace| &**namespace);
             let (trust_domain, account) = (&self.settings.trust_domain, &*pod.service_account);
             let parts = PartsOf { trust_domain, namespace: &key.namespace, service_account: account };

@@ -25,6 +25,12 @@ impl Shared for Arc<str> {
     }
 }
 
+impl Shared for Arc<[Arc<str>]> {
+    fn holders(&self) -> usize {
+        Arc::strong_count(self)
+    }
+}
+
 impl Shared for Arc<BTreeMap<String, String>> {
     fn holders(&self) -> usize {
         Arc::strong_count(self)

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use weir_tests::{Manifest, python};
 
 use super::{PORT, Web, curl, raw};
 
@@ -56,6 +57,40 @@ fn a_denied_path_is_denied_in_every_spelling_on_every_way_and_the_rest_goes_thro
     })?;
     assert_eq!((open.text("path"), open.number("http.status")), ("tunnel", Some(200)), "no way skips it");
     Ok(())
+}
+
+#[test]
+fn a_server_that_speaks_first_hides_no_request() -> Result<()> {
+    const EARLY: u16 = 8081;
+    let mut web = Web::new()?;
+    let (client, far) = (&web.stage.client, &web.stage.far);
+    let service = Manifest::service("shop", "far", &["10.96.0.9".parse()?]).port("grpc", EARLY, EARLY);
+    let slices = Manifest::endpoint_slices("shop", "far", ("grpc", EARLY), &[far]);
+    web.stage.topology.state().put_all(&[vec![service], slices].concat())?;
+    let mut server = far.spawn(python(include_str!("early.py"), [EARLY.to_string()]))?;
+    server.wait_line("it to listen", |line| line.starts_with("listening").then_some(()))?;
+    let mut asked = 0;
+    // To its own address: only its node knows that there are requests.
+    let mut ask = || -> Result<String> {
+        let at = far.v4(EARLY);
+        let words = [at.ip().to_string(), at.port().to_string(), "/early".to_owned()];
+        let mut late = client.spawn(python(include_str!("late.py"), words))?;
+        asked += 1;
+        let mut spoke = 0;
+        server.wait_line("it to speak", |line| {
+            spoke += u32::from(line.starts_with("spoke"));
+            (spoke >= asked).then_some(())
+        })?;
+        late.send_line("")?;
+        late.wait_line("the answer", |line| line.strip_prefix("answer ").map(|of| of.trim().to_owned()))
+    };
+    let recorded =
+        [("http.path", "/early"), ("direction", "inbound"), ("protocol", "http/2"), ("http.method", "GET")];
+    // The Service is a moment on its way.
+    weir_tests::eventually("a record of the request", || {
+        assert_eq!(ask()?, "200");
+        Ok(web.there.flows()?.iter().any(|flow| flow.is(&recorded)).then_some(()))
+    })
 }
 
 #[test]

@@ -27,7 +27,7 @@ use super::{
     parse::Malformed,
     record,
     serve::{Ends, Served, serve},
-    sniff::{Protocol, first},
+    sniff::{Protocol, first, spoken},
     trace,
 };
 use crate::{
@@ -124,12 +124,7 @@ impl Inbound<'_> {
             Ok(socket) => over(socket),
             Err(error) => return (Outcome::failed(error.reason(), error.to_string()), "tcp"),
         };
-        // Whoever speaks first says what it is: a server that does, speaks no HTTP.
-        let spoken = tokio::select! {
-            spoken = first(&mut client.reader) => spoken,
-            _ = server.reader.fill() => Ok(None),
-        };
-        match spoken {
+        match spoken(&mut client.reader, &mut server.reader).await {
             Ok(Some(protocol @ (Protocol::Http1 | Protocol::Http2))) => {
                 self.as_requests(protocol, client, Some(server)).await
             }

@@ -37,7 +37,7 @@ use super::{
     parse::Malformed,
     record,
     serve::{Ends, Served, serve},
-    sniff::{Protocol, first},
+    sniff::{Protocol, first, spoken},
     trace,
 };
 use crate::{
@@ -139,14 +139,7 @@ impl<'a> Outbound<'a> {
             (spoken.unwrap_or(Ok(Some(Protocol::Other))), None)
         } else {
             match self.as_dialled().await {
-                Ok(mut server) => {
-                    // Whoever speaks first says what it is: a server that does, speaks no HTTP.
-                    let spoken = tokio::select! {
-                        spoken = first(&mut client.reader) => spoken,
-                        _ = server.reader.fill() => Ok(None),
-                    };
-                    (spoken, Some(server))
-                }
+                Ok(mut server) => (spoken(&mut client.reader, &mut server.reader).await, Some(server)),
                 // Nobody is there who could speak first, but a request may be somebody else's to answer.
                 Err(outcome) => match timeout(ALONE, first(&mut client.reader)).await {
                     Ok(spoken @ Ok(Some(Protocol::Http1 | Protocol::Http2))) => (spoken, None),

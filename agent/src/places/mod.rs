@@ -144,7 +144,7 @@ impl Places {
 
     /// The network namespace of a process, as the file system tells it from others.
     fn netns_of(&self, process: &str) -> Option<(u64, u64)> {
-        let netns = stat(&self.proc.join(process).join("ns/net")).ok()?;
+        let netns = stat(self.proc.join(process).join("ns/net")).ok()?;
         Some((netns.st_dev, netns.st_ino))
     }
 
